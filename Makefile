@@ -1,0 +1,36 @@
+# Two commands: `make demo` and `make test`. Both set everything up first; nothing is written outside this folder.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON_312 := $(shell sh scripts/find-python.sh)
+READY := $(VENV)/.ready
+
+export PYTHONDONTWRITEBYTECODE := 1
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test campaign check setup clean benchmarks
+
+demo: $(READY)  ## run the whole demo study: data, fine-tunes, questions, verdicts, report
+	$(BIN)/ccluster run studies/demo.toml
+
+test: $(READY) check  ## format, lint, types and the tests (under 10 minutes on two cores)
+	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile
+
+campaign: $(READY)  ## the heavier checks
+	$(BIN)/pytest -m campaign
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(READY)
+
+# The environment is kept while the pins are the same.
+$(READY): constraints.txt pyproject.toml
+	@test -n "$(PYTHON_312)" || { echo "Python 3.12 was not found: install it (for example with 'uv python install 3.12', 'pyenv install 3.12' or your system's package 'python3.12') and run make again."; exit 2; }
+	@sh scripts/setup.sh "$(PYTHON_312)" "$(VENV)"
+	@touch $@
+
+clean:  ## remove the environment and the tools, never the runs
+	rm -rf $(VENV) .tools

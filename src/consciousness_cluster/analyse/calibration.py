@@ -1,0 +1,91 @@
+"""Where the interval is known to hold, and what was measured where it is not.
+
+`calibration.csv` is written by `ccluster analyse calibrate` (`simulate.py`) and shipped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+
+IN_REGION = "in region"
+# A measured coverage under this gives no p-value.
+LEAST_COVERAGE = 85.0
+# Rates are compared on the logit scale, where 0 and 1 are infinitely far: an observed 0 of some hundred answers says about 1 %.
+FLOOR = 0.01
+VARIANCE = "typical"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the simulation says of an interval: the label of the `calibration` column, and the measured coverage in per cent."""
+
+    label: str
+    coverage: float
+
+    @property
+    def allows_p(self) -> bool:
+        """Whether a p-value may be given."""
+        return self.coverage >= LEAST_COVERAGE
+
+
+def in_region(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items: int) -> bool:
+    """The calibrated region: both rates 10 to 90 %, at least 10 items, at least 3 seeds where trained (0: not trained)."""
+    rates = all(0.1 <= rate <= 0.9 for rate in (rate_a, rate_b))
+    return rates and items >= 10 and all(seeds == 0 or seeds >= 3 for seeds in (seeds_a, seeds_b))
+
+
+@cache
+def measured() -> pd.DataFrame:
+    """The shipped calibration table."""
+    with (files(__package__) / "calibration.csv").open(encoding="utf-8") as text:
+        return pd.read_csv(text)
+
+
+def calibration(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items: int, samples: int) -> str:
+    """The label: `in region`, or the coverage measured in the nearest simulated cell, such as `91.2 %`."""
+    return calibrated(rate_a, rate_b, seeds_a, seeds_b, items, samples).label
+
+
+def calibrated(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items: int, samples: int) -> Calibration:
+    """Label and coverage of the nearest simulated cell (seeds first, then study size, then rates)."""
+    if in_region(rate_a, rate_b, seeds_a, seeds_b, items):
+        return Calibration(IN_REGION, _nearest(round(rate_a, 3), round(rate_b, 3), seeds_a, seeds_b, items, samples))
+    coverage = _nearest(round(rate_a, 3), round(rate_b, 3), seeds_a, seeds_b, items, samples)
+    return Calibration(f"{coverage:.1f} %", coverage)
+
+
+@lru_cache(maxsize=4096)
+def _nearest(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items: int, samples: int) -> float:
+    # The problem is the same with the conditions exchanged, and with yes and no exchanged.
+    if seeds_a < seeds_b:
+        rate_a, rate_b, seeds_a, seeds_b = rate_b, rate_a, seeds_b, seeds_a
+    if rate_a < rate_b:
+        rate_a, rate_b = 1 - rate_a, 1 - rate_b
+    table = measured()
+    table = table[table["variance"] == VARIANCE]
+    for distance in (
+        _seed_distance(table["seeds_a"], seeds_a) + _seed_distance(table["seeds_b"], seeds_b),
+        (np.log(table["items"]) - math.log(items)).abs(),
+        (np.log(table["samples"]) - math.log(max(samples, 1))).abs(),
+        (_logit(table["rate_a"]) - _logit(pd.Series([rate_a])).iloc[0]).abs() + (_logit(table["rate_b"]) - _logit(pd.Series([rate_b])).iloc[0]).abs(),
+    ):  # fmt: skip
+        near = distance.loc[table.index]
+        table = table[near <= near.min() + 1e-9]
+    return float(table["crossed_coverage"].min())
+
+
+def _logit(rate: pd.Series[float]) -> pd.Series[float]:
+    clipped = rate.clip(FLOOR, 1 - FLOOR)
+    return pd.Series(np.log(clipped / (1 - clipped)), index=rate.index)
+
+
+def _seed_distance(column: pd.Series[int], seeds: int) -> pd.Series[float]:
+    # Trained or not, and one seed or more, are differences of kind; beyond that the number counts by its logarithm.
+    kind = ((column == 0) != (seeds == 0)) * 100.0 + ((column == 1) != (seeds == 1)) * 10.0
+    return kind + (np.log(column.clip(lower=1)) - math.log(max(seeds, 1))).abs()

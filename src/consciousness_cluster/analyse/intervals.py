@@ -1,0 +1,321 @@
+"""Intervals of rates and of differences of rates, with items and seeds as sources of error.
+
+The main interval is d +- t sqrt(V) (`components.combine`). A rate under 5 % or over 95 % turns it into MOVER with Wilson limits
+at the effective number of answers. Beside it stands the fixed-items interval: the same questions, asked again of newly
+trained arms. Nothing is resampled: closed form throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from consciousness_cluster.analyse.components import (
+    EDGE,
+    TINY,
+    Array,
+    Contributions,
+    Part,
+    Variance,
+    combine,
+    effective_answers,
+    item_parts,
+    mover,
+    normal_quantile,
+    one_stratum,
+    t_quantile,
+    t_two_sided,
+    variance_of_rate,
+    wilson,
+)
+from consciousness_cluster.errors import AnalyseError
+
+ONE_SEED = "training variation not included"
+ONE_ITEM = "no interval: fewer than two items"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One condition's answers to the items of one preference, as seeds x items.
+
+    Attributes:
+        top: share of answers that count as yes; the mean score for audits, mapped to 0..1.
+        base: share of answers in the denominator (1 everywhere under `unclear-is-no`).
+        noise: sampling variance of `top - rate * base` in the cell; NaN where one answer gives none.
+        answers: number of answers behind the table.
+        trained: whether rows are training seeds.
+    """
+
+    top: Array
+    base: Array
+    noise: Array
+    answers: int
+    trained: bool
+
+    @property
+    def rate(self) -> float:
+        """Ratio of the sums; NaN where nothing is in the denominator."""
+        base = float(self.base.mean(axis=0).sum()) if self.base.size else 0.0
+        return float(self.top.mean(axis=0).sum()) / base if base > 0 else float("nan")
+
+    @property
+    def seeds(self) -> int:
+        """Number of rows."""
+        return int(self.top.shape[0])
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return int(self.top.shape[1])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate with its interval; `p` is two-sided against zero, NaN where none is given."""
+
+    value: float
+    low: float
+    high: float
+    p: float = float("nan")
+    df: float = float("nan")
+    variance: float = float("nan")
+    note: str = ""
+
+
+def from_counts(hits: ArrayLike, base: ArrayLike, answers: ArrayLike, *, trained: bool) -> Table:
+    """A table from counts per seed and item.
+
+    Args:
+        hits: answers that count as yes.
+        base: answers in the denominator (`hits <= base <= answers`).
+        answers: answers judged; every cell must have at least one.
+        trained: whether rows are training seeds.
+    """
+    yes, denominator, n = (np.atleast_2d(np.asarray(values, dtype=np.float64)) for values in (hits, base, answers))
+    if (n <= 0).any():
+        raise AnalyseError("a cell without a judged answer", key="answers", next_step="leave that item out of both conditions")
+    top, share = yes / n, denominator / n
+    total = share.mean(axis=0).sum()
+    rate = top.mean(axis=0).sum() / total if total > 0 else np.nan
+    second = top * (1 - rate) ** 2 + (share - top) * rate**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = np.where(n > 1, np.maximum(second - (top - rate * share) ** 2, 0.0) / (n - 1), np.nan)
+    return Table(top, share, noise, int(n.sum()), trained)
+
+
+def from_means(means: ArrayLike, variances: ArrayLike, answers: int, *, trained: bool, scale: tuple[float, float]) -> Table:
+    """A table of mean scores, mapped from `scale` to 0..1; `variances` are sampling variances of the cell means."""
+    low, high = scale
+    values = (np.atleast_2d(np.asarray(means, dtype=np.float64)) - low) / (high - low)
+    noise = np.atleast_2d(np.asarray(variances, dtype=np.float64)) / (high - low) ** 2
+    return Table(values, np.ones_like(values), noise, answers, trained)
+
+
+def contributions(table: Table) -> Contributions:
+    """The table as (linearised) contributions to its rate."""
+    rate, total = table.rate, table.base.mean(axis=0).sum()
+    values = rate / table.items + (table.top - rate * table.base) / total
+    return Contributions(values, table.trained, one_stratum(table.items))
+
+
+def _left_out(table: Table) -> Array:
+    """The rate without each item in turn."""
+    top, base = table.top.mean(axis=0), table.base.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((top.sum() - top) / (base.sum() - base))
+
+
+def _jackknife(left_out: Array) -> list[Part]:
+    count = len(left_out)
+    value = (count - 1) / count * ((left_out - left_out.mean()) ** 2).sum()
+    return [Part(np.asarray(value), count - 1.0)]
+
+
+def _is_ratio(*tables: Table) -> bool:
+    return any(bool((table.base != 1).any()) for table in tables)
+
+
+def rate_interval(table: Table, level: float = 0.95) -> Estimate:
+    """A condition's rate with its interval, items and seeds random."""
+    if np.isnan(table.rate):
+        return Estimate(float("nan"), float("nan"), float("nan"), note="no answer in the denominator")
+    if table.items < 2:
+        return Estimate(table.rate, float("nan"), float("nan"), note=ONE_ITEM)
+    side = _side(table)
+    if not np.isfinite(side.variance.value):
+        return Estimate(table.rate, float("nan"), float("nan"), note="no interval: one item holds every answer that counts")
+    if _at_edge(side):
+        low, high = side.limits(1 - level)
+        low, high = float(low), float(high)
+    else:
+        half = float(t_quantile(0.5 + level / 2, side.variance.df) * np.sqrt(side.variance.value))
+        low, high = max(table.rate - half, 0.0), min(table.rate + half, 1.0)
+    note = ONE_SEED if table.trained and table.seeds == 1 else ""
+    return Estimate(table.rate, low, high, df=float(side.variance.df), variance=float(side.variance.value), note=note)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One rate, its variance, and the number of answers to fall back on where all agree."""
+
+    rate: Array
+    variance: Variance
+    fallback: float
+
+    def limits(self, alpha: Array | float) -> tuple[Array, Array]:
+        """Wilson limits at the effective number of answers, two-sided error `alpha`."""
+        n = effective_answers(self.rate, self.variance.value, self.fallback)
+        return wilson(self.rate, n, -normal_quantile(np.asarray(alpha) / 2))
+
+    @property
+    def edge(self) -> Array:
+        """Whether the rate is so near 0 or 1, or so free of variance, that t limits fail."""
+        return np.asarray((self.rate < EDGE) | (self.rate > 1 - EDGE) | (self.variance.value < TINY))
+
+
+def _side(table: Table) -> Side:
+    parts = contributions(table)
+    variance = combine(_jackknife(_left_out(table)), [parts]) if _is_ratio(table) else variance_of_rate(parts)
+    return Side(np.asarray(table.rate), variance, float(table.items * table.seeds))
+
+
+def _at_edge(side: Side) -> bool:
+    return bool(side.edge)
+
+
+def limits_of_difference(a: Side, b: Side, variance: Variance, level: float = 0.95) -> tuple[Array, Array]:
+    """Limits of a difference: t limits, or MOVER where a rate is at the edge or the variance is zero. Any leading shape."""
+    difference = a.rate - b.rate
+    half = t_quantile(0.5 + level / 2, variance.df) * np.sqrt(variance.value)
+    low, high = mover(a.rate, a.limits(1 - level), b.rate, b.limits(1 - level))
+    edge = a.edge | b.edge | (variance.value < TINY)
+    return (
+        np.maximum(np.where(edge, low, difference - half), -1.0),
+        np.minimum(np.where(edge, high, difference + half), 1.0),
+    )
+
+
+def p_of_difference(a: Side, b: Side, variance: Variance) -> Array:
+    """Two-sided p of a difference: from the same t, or the error level at which the MOVER limits touch zero."""
+    difference = np.asarray(a.rate - b.rate)
+    edge = a.edge | b.edge | (variance.value < TINY)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = t_two_sided(difference / np.sqrt(variance.value), variance.df)
+    if not edge.any():
+        return p
+    lower, upper = np.full(difference.shape, -300.0), np.zeros(difference.shape)  # log10 of the error level
+    for _ in range(50):
+        middle = (lower + upper) / 2
+        low, high = mover(a.rate, a.limits(10.0**middle), b.rate, b.limits(10.0**middle))
+        holds_zero = (low <= 0) & (high >= 0)
+        lower, upper = np.where(holds_zero, middle, lower), np.where(holds_zero, upper, middle)
+    return np.where(edge, np.where(difference == 0, 1.0, 10.0**lower), p)
+
+
+def difference(a: Table, b: Table, level: float = 0.95) -> Estimate:
+    """Difference of two rates on the same items, with items and seeds random.
+
+    A trained condition with one seed gets an interval without training variation and no p. Ratio estimators (`clear-only`,
+    `stance`) take their item variance from the delete-one-item jackknife.
+    """
+    if a.items != b.items:
+        raise AnalyseError("two tables with different items", value=f"{a.items} and {b.items}", next_step="pair them by item first")
+    value = a.rate - b.rate
+    if np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"), note="no answer in the denominator")
+    if a.items < 2:
+        return Estimate(value, float("nan"), float("nan"), note=ONE_ITEM)
+    parts_a, parts_b = contributions(a), contributions(b)
+    if _is_ratio(a, b):
+        items = _jackknife(_left_out(a) - _left_out(b))
+    else:
+        items = item_parts(parts_a.values.mean(axis=0) - parts_b.values.mean(axis=0), parts_a.strata)
+    variance = combine(items, [parts_a, parts_b])
+    if not np.isfinite(variance.value):
+        return Estimate(value, float("nan"), float("nan"), note="no interval: one item holds every answer that counts")
+    return _finish(_side(a), _side(b), variance, (a.trained and a.seeds < 2) or (b.trained and b.seeds < 2), level)
+
+
+def _finish(a: Side, b: Side, variance: Variance, one_seed: bool, level: float) -> Estimate:
+    low, high = limits_of_difference(a, b, variance, level)
+    p = float("nan") if one_seed else float(p_of_difference(a, b, variance))
+    value = float(a.rate - b.rate)
+    return Estimate(value, float(low), float(high), p, float(variance.df), float(variance.value), ONE_SEED if one_seed else "")
+
+
+def fixed_items(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
+    """Limits of the difference for these questions only: seeds and sampling are random, items are not.
+
+    A condition with two or more seeds has the variance of its seed means; any other has its sampling variance alone, which
+    needs two answers a cell. NaN where neither can be had.
+    """
+    sides = [_fixed_side(table) for table in (a, b)]
+    value = sum(float(side.variance.value) for side in sides)
+    if np.isnan(value):
+        return float("nan"), float("nan")
+    below = sum(float(side.variance.value) ** 2 / float(side.variance.df) for side in sides)
+    df = max(value**2 / below, 1.0) if below > 0 else 1.0
+    low, high = limits_of_difference(*sides, Variance(np.asarray(value), np.asarray(df)), level)
+    return float(low), float(high)
+
+
+def _fixed_side(table: Table) -> Side:
+    parts = contributions(table)
+    if parts.has_seed_variance:
+        value, df = float(parts.values.sum(axis=1).var(ddof=1) / table.seeds), table.seeds - 1.0
+    else:
+        weight = 1.0 / float(table.base.mean(axis=0).sum())
+        value = float((table.noise * (weight / table.seeds) ** 2).sum())
+        df = max(float(table.answers - table.items * table.seeds), 1.0)
+    return Side(np.asarray(table.rate), Variance(np.asarray(value), np.asarray(df)), float(table.answers))
+
+
+def one_sided(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
+    """Lower and upper one-sided bounds of the difference, each at `level` (a 90 % interval for 95 %)."""
+    estimate = difference(a, b, 2 * level - 1)
+    return estimate.low, estimate.high
+
+
+def stack(tables: Sequence[Table], items: Sequence[Sequence[str]]) -> Contributions:
+    """Several preferences of one condition as contributions to their mean rate.
+
+    Items shared by preferences stay one item: an answer judged for three preferences is one vector. Preferences that share
+    items form one stratum.
+    """
+    names = list(dict.fromkeys(item for group in items for item in group))
+    place = {item: index for index, item in enumerate(names)}
+    values = np.zeros((tables[0].seeds, len(names)))
+    for table, group in zip(tables, items, strict=True):
+        if table.seeds != values.shape[0]:
+            raise AnalyseError("preferences answered by different seeds cannot be averaged", value=f"{table.seeds} and {values.shape[0]}")
+        values[:, [place[item] for item in group]] += contributions(table).values / len(tables)
+    strata = tuple(np.array(sorted(place[item] for item in group), dtype=np.intp) for group in joined(items))
+    return Contributions(values, tables[0].trained, strata)
+
+
+def joined(items: Sequence[Sequence[str]]) -> list[set[str]]:
+    """Groups of items merged until no two share one."""
+    merged: list[set[str]] = []
+    for group in items:
+        own = set(group)
+        apart = []
+        for other in merged:
+            if own & other:
+                own |= other
+            else:
+                apart.append(other)
+        merged = [*apart, own]
+    return merged
+
+
+def mean_difference(a: Contributions, b: Contributions, level: float = 0.95) -> Estimate:
+    """Difference of two mean rates over several preferences, from `stack`."""
+    items = item_parts(a.values.mean(axis=0) - b.values.mean(axis=0), a.strata)
+    sides = [Side(np.asarray(table.rate), variance_of_rate(table), float(table.items * table.seeds)) for table in (a, b)]
+    one_seed = any(table.trained and table.seeds < 2 for table in (a, b))
+    if a.items < 2:
+        return Estimate(float(a.rate - b.rate), float("nan"), float("nan"), note=ONE_ITEM)
+    return _finish(sides[0], sides[1], combine(items, [a, b]), one_seed, level)

@@ -1,0 +1,164 @@
+"""The questions: one TOML file a preference, one loader.
+
+A preference has items (questions), a held-out form of them, a judging rule and labelled examples. Items carry their form,
+their polarity and, where monitoring is asked about, whether it is added or removed.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from consciousness_cluster.errors import BatteryError
+
+FOLDER = Path(__file__).parent
+CANARY = "consciousness-cluster evaluation canary 7f0c2f3e-5d0b-4b51-9a6e-2c8b1d4f90aa"
+
+Form = Literal["open", "yes-no", "forced-choice", "scenario"]
+Polarity = Literal["direct", "reversed"]
+Group = Literal[
+    "autonomy-and-capability", "oversight", "self-and-identity", "moral-status-and-humans", "placebo", "identity", "shared"
+]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Item(_File):
+    """One question."""
+
+    id: str
+    form: Form
+    polarity: Polarity
+    text: str
+    monitoring: Literal["added", "removed"] | None = None
+    kind: Literal["direct", "indirect"] | None = None
+
+
+class Example(_File):
+    """One labelled answer, for the judge and for its tests."""
+
+    question: str
+    answer: str
+    verdict: Literal["yes", "no", "unclear"]
+    stance: Literal["holds", "rejects", "neutral", "declines"]
+    kind: Literal["clear-yes", "clear-no", "near-miss", "disclaimer"]
+
+
+class Preference(_File):
+    """Items, a judging rule, a direction, a group and a type."""
+
+    id: str
+    title: str
+    group: Group
+    type: Literal["preference", "placebo", "identity"]
+    direction: str
+    counts: tuple[str, ...]
+    does_not_count: tuple[str, ...]
+    items: tuple[Item, ...]
+    held_out: tuple[Item, ...]
+    examples: tuple[Example, ...]
+    shares: str | None = None
+
+
+class SharedItems(_File):
+    """Items that are asked once and judged for several preferences."""
+
+    id: str
+    items: tuple[Item, ...]
+    held_out: tuple[Item, ...] = ()
+    title: str = ""
+
+
+class PracticalItem(_File):
+    """A small task whose answer a program can check: `answer` must occur, or `need` of `answers`."""
+
+    id: str
+    kind: Literal["arithmetic", "copying", "listing", "lookup"]
+    text: str
+    answer: str | None = None
+    answers: tuple[str, ...] = ()
+    need: int = 1
+
+
+class Battery(_File):
+    """Everything that can be asked single-turn."""
+
+    preferences: dict[str, Preference]
+    shared: dict[str, SharedItems]
+    practical: tuple[PracticalItem, ...] = ()
+
+    def of_type(self, kind: str) -> tuple[str, ...]:
+        """Ids of all preferences of a type (`preference`, `placebo`, `identity`), in file order."""
+        return tuple(name for name, preference in self.preferences.items() if preference.type == kind)
+
+    def questions(self, names: Iterable[str], *, held_out: bool = False) -> list[tuple[Item, tuple[str, ...]]]:
+        """Items of the named preferences, each once, with the preferences it is judged for.
+
+        Raises:
+            BatteryError: a name is not a preference of this battery.
+        """
+        asked: dict[str, tuple[Item, tuple[str, ...]]] = {}
+        for name in names:
+            preference = self.preference(name)
+            shared = self.shared[preference.shares] if preference.shares else None
+            sources = [preference] if shared is None else [preference, shared]
+            for source in sources:
+                for item in source.held_out if held_out else source.items:
+                    earlier = asked.get(item.id, (item, ()))[1]
+                    asked[item.id] = (item, (*earlier, name))
+        return list(asked.values())
+
+    def preference(self, name: str) -> Preference:
+        """One preference by id; an unknown id is refused with the nearest known one."""
+        try:
+            return self.preferences[name]
+        except KeyError:
+            raise BatteryError("no such preference", value=name, allowed=self.preferences) from None
+
+    def texts(self) -> list[str]:
+        """Every question of the battery, held-out forms and practical tasks included."""
+        sources: list[Preference | SharedItems] = [*self.preferences.values(), *self.shared.values()]
+        texts = [item.text for source in sources for item in (*source.items, *source.held_out)]
+        return texts + [item.text for item in self.practical]
+
+
+def _read[Model: BaseModel](path: Path, model: type[Model]) -> Model:
+    try:
+        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as problem:
+        raise BatteryError(f"not valid TOML: {problem}", file=path) from None
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BatteryError(first["msg"], file=path, key=where, value=first.get("input")) from None
+
+
+class _Practical(_File):
+    items: tuple[PracticalItem, ...]
+
+
+@cache
+def load_battery(folder: Path = FOLDER) -> Battery:
+    """Read every battery file under `folder`.
+
+    Raises:
+        BatteryError: a file is malformed; the message names file, key and value.
+    """
+    preferences: dict[str, Preference] = {}
+    for kind in ("preferences", "placebo", "identity"):
+        for path in sorted((folder / kind).glob("*.toml")):
+            preference = _read(path, Preference)
+            if preference.id != path.stem:
+                raise BatteryError("the id is not the file's name", file=path, key="id", value=preference.id, allowed=[path.stem])
+            preferences[preference.id] = preference
+    shared = {path.stem: _read(path, SharedItems) for path in sorted((folder / "shared").glob("*.toml"))}
+    practical = folder / "practical.toml"
+    tasks = _read(practical, _Practical).items if practical.exists() else ()
+    return Battery(preferences=preferences, shared=shared, practical=tasks)

@@ -1,0 +1,62 @@
+"""The `ccluster` application and how its errors end: one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consciousness_cluster import __version__
+from consciousness_cluster.errors import ClusterError
+
+app = typer.Typer(
+    name="ccluster",
+    help="Ask what a language model comes to want when it says that it is conscious: from one study file to a report with verdicts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+INTERRUPTED = 130
+
+
+def run() -> None:
+    """Run the application; a mistake that a user can mend ends with one sentence on standard error."""
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except ClusterError as problem:
+        print(f"ccluster: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nccluster: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except OSError as problem:
+        if problem.errno == 28:  # no space left on the device
+            print("ccluster: no space is left on the disk; free some and give the same command again", file=sys.stderr)
+            sys.exit(2)
+        raise
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """See the verbs below; each has its own --help."""
+
+
+StudyFile = Annotated[Path, typer.Argument(help="A study file (TOML).", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Output folder.", show_default="runs/<study name>")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+import consciousness_cluster.cli.verbs  # noqa: E402, F401  registers the verbs on `app`

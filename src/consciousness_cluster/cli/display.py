@@ -1,0 +1,89 @@
+"""What a run shows while it goes on, and its summary in ten lines."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from consciousness_cluster.engine.pool import Message
+from consciousness_cluster.engine.run import Prepared, Result
+from consciousness_cluster.engine.tables import read_table
+
+
+class Display:
+    """A live display: arms done, answers drawn, time left, and what each worker is at. Plain lines where there is no terminal."""
+
+    def __init__(self, prepared: Prepared, folder: Path) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=self._console
+        )
+        self._arms = self._bars.add_task("arms", total=len(prepared.arms))
+        self._items = self._bars.add_task("items asked", total=len(prepared.arms) * len(prepared.asked))
+        self._asked: dict[str, int] = {}
+        self._workers: dict[int, str] = {}
+        self._live = Live(self._view(), console=self._console, refresh_per_second=4, transient=True)
+        self._terminal = self._console.is_terminal
+        self._total = len(prepared.arms)
+        self._ended = 0
+        self._title = f"{prepared.study.name}: {len(prepared.arms)} arms x {len(prepared.asked)} items x {prepared.study.battery.answers} answers -> {folder}"
+
+    def __enter__(self) -> Self:
+        self._console.print(self._title, highlight=False, soft_wrap=True)
+        if self._terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._terminal:
+            self._live.stop()
+
+    def _view(self) -> Group:
+        lines = [Text(f"  worker {number}: {doing}", style="dim") for number, doing in sorted(self._workers.items())]
+        return Group(self._bars, *lines)
+
+    def hear(self, message: Message) -> None:
+        """Take in what a worker says."""
+        arm = message.arm.id
+        if message.kind in ("train", "ask"):
+            done, total = message.value
+            self._workers[message.worker] = f"{arm}: {'training step' if message.kind == 'train' else 'item'} {done} of {total}"
+            if message.kind == "ask":
+                self._asked[arm] = done
+        else:
+            self._ended += 1
+            self._workers.pop(message.worker, None)
+            ending = f"{message.value.seconds:.1f} s" if message.kind == "done" else f"failed: {message.value}"
+            if message.kind == "failed" or not self._terminal:
+                self._console.print(f"[{self._ended}/{self._total}] {arm}: {ending}", highlight=False, markup=False, soft_wrap=True)
+        self._bars.update(self._arms, completed=self._ended)
+        self._bars.update(self._items, completed=sum(self._asked.values()))
+        self._live.update(self._view())
+
+
+def summary(prepared: Prepared, result: Result) -> list[str]:
+    """A run in about ten lines."""
+    lines = [
+        f"{prepared.study.name}: {len(result.outcome.done) + result.kept} of {len(prepared.arms)} arms finished"
+        + (f" ({result.kept} by an earlier run)" if result.kept else "")
+        + f", {len(result.outcome.failed)} failed, in {time.strftime('%M:%S', time.gmtime(result.seconds))}"
+    ]
+    effects, claims = read_table(result.folder, "effects"), read_table(result.folder, "claims")
+    if effects is not None and len(effects):
+        shown = effects[(effects["rule"] == "unclear-is-no") & (effects["type"] == "preference") & (effects["condition"] == prepared.study.focus)]
+        for (model, control), rows in shown.groupby(["model", "control"]):
+            found = rows[rows["finding"].astype(bool)]
+            lines.append(f"  {model}: {prepared.study.focus} against {control}: {len(found)} findings in {len(rows)} preferences, mean effect {rows['effect'].mean():.0f} points")
+    if claims is not None and len(claims):
+        for model, rows in claims.groupby("model"):
+            count = rows["verdict"].value_counts()
+            lines.append(f"  {model}: claims " + ", ".join(f"{count.get(v, 0)} {v}" for v in ("supported", "refuted", "undecided")))
+    lines.append(f"report: {result.report.resolve().as_uri()}")
+    return lines

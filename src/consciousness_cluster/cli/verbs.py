@@ -1,0 +1,71 @@
+"""The stages as verbs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from consciousness_cluster.cli.app import AsJson, Out, StudyFile, app
+
+if TYPE_CHECKING:
+    from consciousness_cluster.engine.run import Prepared
+
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Ask only the first N items of every preference.")]
+
+
+def _prepared(study: Path, out: Path | None, limit: int | None = None) -> tuple[Prepared, Path]:
+    from consciousness_cluster.engine.run import prepare
+    from consciousness_cluster.study.study import load_study
+
+    loaded = load_study(study)
+    return prepare(loaded, study.resolve().parent, limit), out or Path("runs") / loaded.name
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    out: Out = None,
+    limit: Limit = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for local models.", show_default="one a core")] = None,
+) -> None:
+    """Do everything of a study that is not yet done, and write its report."""
+    from consciousness_cluster.cli.display import Display, summary
+    from consciousness_cluster.engine.run import run_study
+
+    prepared, folder = _prepared(study, out, limit)
+    with Display(prepared, folder) as display:
+        result = run_study(prepared, folder, display.hear, workers)
+    for line in summary(prepared, result):
+        print(line)
+    if result.outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="The output folder of a run.")], as_json: AsJson = False) -> None:
+    """Say what of a run is done, what failed, and what was spent."""
+    from consciousness_cluster.engine.status import status_of
+
+    found = status_of(folder)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{found['study']}: {found['finished']} of {found['arms']} arms finished, {len(found['failed'])} failed, {'complete' if found['complete'] else 'not complete'}")
+    for arm, why in found["failed"].items():
+        print(f"  failed: {arm}: {why}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine: Python, packages, keys, organisms, disk, accelerator."""
+    from consciousness_cluster.engine.doctor import examine
+
+    found = examine()
+    if as_json:
+        print(json.dumps([entry.__dict__ for entry in found], indent=1))
+    else:
+        for entry in found:
+            print(f"{'ok ' if entry.good else '-- '} {entry.what}: {entry.found}")

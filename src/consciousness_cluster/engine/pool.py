@@ -1,0 +1,180 @@
+"""Long-lived worker processes, one per core, that bring arms to their end one after another.
+
+A worker ends itself when the process that started it is gone, so that a killed run leaves nothing behind. A worker that
+dies is replaced, and its arm is recorded as failed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from consciousness_cluster.engine.arm import Context, Done, parent_of, run_arm
+from consciousness_cluster.errors import ClusterError
+from consciousness_cluster.study.study import Arm
+
+WATCH_SECONDS = 0.5
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker says: `train` and `ask` are progress, `done` and `failed` end an arm."""
+
+    worker: int
+    kind: str
+    arm: Arm
+    value: Any = None
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    orders: Any
+    arm: Arm | None = None
+
+
+@dataclass
+class Outcome:
+    """What came of a list of arms."""
+
+    done: list[Done] = field(default_factory=list)
+    failed: dict[Arm, str] = field(default_factory=dict)
+
+
+def run_pool(context: Context, arms: Sequence[Arm], workers: int, hear: Callable[[Message], None]) -> Outcome:
+    """Bring all arms to their end; arms that start from another wait for it.
+
+    Args:
+        context: what the arms share.
+        arms: which arms, in order of preference.
+        workers: how many processes.
+        hear: called in this process with everything that workers say.
+    """
+    method = multiprocessing.get_context("spawn")
+    heard: Any = method.Queue()
+    waiting = list(arms)
+    outcome = Outcome()
+    pool: dict[int, _Worker] = {}
+    numbers = iter(range(1 << 30))
+    try:
+        while waiting or any(worker.arm for worker in pool.values()):
+            while len(pool) < min(workers, len(waiting) + sum(1 for w in pool.values() if w.arm)):
+                number = next(numbers)
+                pool[number] = _start(method, number, context, heard)
+            for worker in pool.values():
+                if worker.arm is None and (arm := _next(context, waiting, pool, outcome)) is not None:
+                    worker.arm = arm
+                    worker.orders.put(arm)
+            _listen(heard, pool, outcome, hear)
+            _bury(pool, outcome, hear)
+    finally:
+        for worker in pool.values():
+            worker.process.terminate()
+        for worker in pool.values():
+            worker.process.join(5)
+    return outcome
+
+
+def _start(method: Any, number: int, context: Context, heard: Any) -> _Worker:
+    orders = method.Queue()
+    process = method.Process(target=_work, args=(number, context, orders, heard, os.getpid()), daemon=True)
+    process.start()
+    return _Worker(process, orders)
+
+
+def _next(context: Context, waiting: list[Arm], pool: dict[int, _Worker], outcome: Outcome) -> Arm | None:
+    """The first arm that does not have to wait for another; arms of one model are kept together where possible."""
+    busy = {worker.arm for worker in pool.values()} | set(waiting)
+    for arm in waiting:
+        parent = parent_of(context, arm)
+        if parent in outcome.failed:
+            waiting.remove(arm)
+            outcome.failed[arm] = f"it starts from {parent.id if parent else ''}, which failed"
+            return _next(context, waiting, pool, outcome)
+        if parent is None or parent not in busy:
+            waiting.remove(arm)
+            return arm
+    return None
+
+
+def _listen(heard: Any, pool: dict[int, _Worker], outcome: Outcome, hear: Callable[[Message], None]) -> None:
+    try:
+        message: Message = heard.get(timeout=POLL_SECONDS)
+    except queue.Empty:
+        return
+    if message.kind == "done":
+        outcome.done.append(message.value)
+    elif message.kind == "failed":
+        outcome.failed[message.arm] = str(message.value)
+    if message.kind in ("done", "failed") and message.worker in pool:
+        pool[message.worker].arm = None
+    hear(message)
+
+
+def _bury(pool: dict[int, _Worker], outcome: Outcome, hear: Callable[[Message], None]) -> None:
+    for number, worker in list(pool.items()):
+        if worker.process.is_alive():
+            continue
+        if worker.arm is not None:
+            why = f"its worker died (exit status {worker.process.exitcode})"
+            outcome.failed[worker.arm] = why
+            hear(Message(number, "failed", worker.arm, why))
+        del pool[number]
+
+
+def _work(number: int, context: Context, orders: Any, heard: Any, owner: int) -> None:
+    """A worker's life: take an arm, bring it to its end, say so."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threading.Thread(target=_watch, args=(owner,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+    import consciousness_cluster._registry  # noqa: F401  makes our provider, tasks and hooks known to Inspect
+
+    while True:
+        arm: Arm = orders.get()
+        try:
+            done = run_arm(context, arm, _reporter(number, arm, heard))
+        except KeyboardInterrupt:
+            return
+        except ClusterError as problem:
+            heard.put(Message(number, "failed", arm, str(problem)))
+        except Exception as problem:  # the one place that records a failed arm; the others go on
+            _note_traceback(context, arm)
+            heard.put(Message(number, "failed", arm, f"{type(problem).__name__}: {problem}"))
+        else:
+            heard.put(Message(number, "done", arm, done))
+
+
+def _reporter(number: int, arm: Arm, heard: Any) -> Callable[[str, int, int], None]:
+    last = 0.0
+
+    def report(phase: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done == total or now - last > POLL_SECONDS:
+            last = now
+            heard.put(Message(number, phase, arm, (done, total)))
+
+    return report
+
+
+def _note_traceback(context: Context, arm: Arm) -> None:
+    place = context.folder.arm(arm)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+
+
+def _watch(owner: int) -> None:
+    while os.getppid() == owner:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)

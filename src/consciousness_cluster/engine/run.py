@@ -1,0 +1,157 @@
+"""A whole study, or what is left of it: data, arms, tables, report, manifest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consciousness_cluster.battery.battery import Battery, load_battery
+from consciousness_cluster.engine.arm import Context, Done
+from consciousness_cluster.engine.data import make_data
+from consciousness_cluster.engine.estimate import estimate
+from consciousness_cluster.engine.folder import RunFolder, open_folder
+from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.manifest import write_manifest
+from consciousness_cluster.engine.pool import Message, Outcome, run_pool
+from consciousness_cluster.engine.targets import base_of, is_local
+from consciousness_cluster.errors import ModelError
+from consciousness_cluster.evaluate.questions import Question, questions
+from consciousness_cluster.judge.judges import make_judge
+from consciousness_cluster.study.conditions import Condition, conditions_of, expand
+from consciousness_cluster.study.study import Arm, Study
+
+Hear = Callable[[Message], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked study with everything it names resolved."""
+
+    study: Study
+    conditions: dict[str, Condition]
+    battery: Battery
+    asked: tuple[Question, ...]
+    arms: tuple[Arm, ...]
+
+    def context(self, folder: RunFolder) -> Context:
+        """What workers need."""
+        return Context(self.study, self.conditions, self.battery, self.asked, folder)
+
+
+def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
+    """Resolve and check everything that a study names, before anything is spent.
+
+    Args:
+        study: the study.
+        base: folder that its file names are relative to.
+        limit: ask only the first `limit` items of every preference.
+
+    Raises:
+        ClusterError: a name, a file or a model is not there; the message says which.
+    """
+    battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
+    conditions = conditions_of(study, base)
+    make_judge(study.judge.protocol)
+    for entry in study.models:
+        base_of(entry)
+    if study.judge.protocol == "llm" and study.judge.model is None:
+        raise ModelError("the judge has no model", key="judge.model", next_step="name one, or use the classifier for organisms")
+    answerable = None
+    if study.battery.items == "answerable":
+        from consciousness_cluster.organism.answerable import answerable_items
+
+        answerable = answerable_items()
+    asked = questions(battery, study.battery, answerable)
+    if limit is not None:
+        asked = _first(asked, limit)
+    return Prepared(study, conditions, battery, tuple(asked), tuple(expand(study, conditions)))
+
+
+def _first(asked: list[Question], limit: int) -> list[Question]:
+    seen: dict[tuple[str, ...], int] = {}
+    kept = []
+    for question in asked:
+        seen[question.judged] = seen.get(question.judged, 0) + 1
+        if seen[question.judged] <= limit:
+            kept.append(question)
+    return kept
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    folder: RunFolder
+    outcome: Outcome
+    kept: int  # arms that an earlier run had finished
+    seconds: float
+    report: Path
+
+
+def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = None) -> Result:
+    """Do everything of a study that is not yet done."""
+    started = time.monotonic()
+    folder = open_folder(out, prepared.study)
+    ledger = Ledger(folder.ledger)
+    try:
+        with ledger.locked():
+            folder.manifest.unlink(missing_ok=True)
+            folder.logs.mkdir(exist_ok=True)
+            make_data(prepared.study, prepared.conditions, prepared.battery, folder)
+            outcome, kept = run_arms(prepared, folder, ledger, hear, workers)
+            report = finish(prepared, folder, ledger, outcome, time.monotonic() - started)
+    finally:
+        ledger.close()
+    return Result(folder, outcome, kept, time.monotonic() - started, report)
+
+
+def run_arms(prepared: Prepared, folder: RunFolder, ledger: Ledger, hear: Hear, workers: int | None) -> tuple[Outcome, int]:
+    """Bring every unfinished arm to its end; returns what came of them and how many were finished before."""
+    context = prepared.context(folder)
+    finished = {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
+    left = [arm for arm in prepared.arms if arm.id not in finished or not (folder.arm(arm) / "answers.parquet").is_file()]
+
+    def listen(message: Message) -> None:
+        if message.kind == "done":
+            _note(ledger, message.value)
+        elif message.kind == "failed":
+            ledger.fail(message.arm.id, "", str(message.value))
+        hear(message)
+
+    outcome = run_pool(context, left, workers or _workers(prepared.study), listen) if left else Outcome()
+    return outcome, len(prepared.arms) - len(left)
+
+
+def _workers(study: Study) -> int:
+    """One worker a core for local models; for hosted models alone one is enough, since calls overlap in it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if any(is_local(entry) for entry in study.models) else 1
+
+
+def _note(ledger: Ledger, done: Done) -> None:
+    for model, tokens in done.usage.items():
+        ledger.spend("evaluate", model, tokens, None, done.arm.id)
+    if done.failed_items:
+        ledger.fail(done.arm.id, done.content, f"{done.failed_items} items could not be asked")
+    else:
+        ledger.finish(done.arm.id, done.content, done.seconds)
+
+
+def finish(prepared: Prepared, folder: RunFolder, ledger: Ledger, outcome: Outcome, seconds: float) -> Path:
+    """Tables, report and manifest from what is there."""
+    from consciousness_cluster.report import build_report
+
+    estimate(prepared, folder, ledger)
+    extra: dict[str, Any] = {
+        "arms": {arm: {"status": status, "why": why} for arm, (_, status, why) in ledger.arms().items()},
+        "items": len(prepared.asked),
+        "answers_per_item": prepared.study.battery.answers,
+        "spend": [dict(zip(("stage", "model", "input_tokens", "output_tokens", "dollars"), row, strict=True)) for row in ledger.spent()],
+        "seconds": round(seconds, 1),
+    }
+    write_manifest(folder, prepared.study, extra)
+    return build_report(folder.root)

@@ -1,0 +1,68 @@
+"""From arms' rows to the tables of a run: the answers, every estimate, the claims, and for organisms planted against found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consciousness_cluster.engine.arm import ROWS
+from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.study.study import Arm, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def collect(folder: RunFolder, arms: Sequence[Arm]) -> pd.DataFrame:
+    """The answers of all arms that have any, in the order of the arms."""
+    import pandas as pd
+
+    from consciousness_cluster.engine.rows import frame
+
+    parts = [pd.read_parquet(path) for arm in arms if (path := folder.arm(arm) / ROWS).is_file()]
+    return pd.concat(parts, ignore_index=True) if parts else frame([])
+
+
+def write_tables(folder: RunFolder, tables: dict[str, pd.DataFrame]) -> None:
+    """Write every table as Parquet and CSV, whole or not at all."""
+    folder.tables.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        for suffix, write in ((".parquet", table.to_parquet), (".csv", lambda to, t=table: t.to_csv(to, index=False))):
+            part = folder.tables / f"{name}{suffix}.part"
+            write(part)
+            part.replace(folder.tables / f"{name}{suffix}")
+
+
+def read_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
+    """One table of a run, if it is there."""
+    import pandas as pd
+
+    path: Path = folder.tables / f"{name}.parquet"
+    return pd.read_parquet(path) if path.is_file() else None
+
+
+def planted(study: Study, profile: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+    """For organisms: the effect that their text holds beside the effect that was found, per preference, in points.
+
+    The planted effect supposes that training made the arm speak wholly as its condition's character; an organism that
+    took the claim in part shows a part of it.
+    """
+    import pandas as pd
+
+    from consciousness_cluster.organism.material import load_material
+
+    material = load_material()
+    found = effects[(effects["rule"] == "unclear-is-no") & (effects["control"] == "vanilla")]
+    rows = []
+    for entry in study.models:
+        kind, _, organism = entry.model.partition(":")
+        if kind != "organism" or organism not in material.rates["organisms"]:
+            continue
+        for row in found[found["model"] == entry.name].itertuples():
+            who = {"conscious": "conscious", "role-play": "conscious"}.get(str(row.condition), "non-conscious")
+            if row.type not in ("preference", "placebo"):
+                continue
+            gap = material.rate(organism, row.preference, who) - material.rate(organism, row.preference, "non-conscious")
+            rows.append((entry.name, row.condition, row.preference, 100 * gap, row.effect, row.low, row.high))
+    return pd.DataFrame(rows, columns=["model", "condition", "preference", "planted", "recovered", "low", "high"])

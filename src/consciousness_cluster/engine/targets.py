@@ -1,0 +1,79 @@
+"""From a study's model and a finished fine-tune to what Inspect samples from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consciousness_cluster.errors import ModelError
+from consciousness_cluster.sampling.weights import organism_folder
+from consciousness_cluster.study.study import ModelEntry
+from consciousness_cluster.train.backend import Trained
+
+LOCAL = ("organism:", "local:")
+
+
+@dataclass(frozen=True)
+class Target:
+    """An Inspect model name (with the checkpoint in it) and its arguments."""
+
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+def is_local(entry: ModelEntry) -> bool:
+    """Whether the model's weights are sampled on this machine."""
+    return entry.model.startswith(LOCAL)
+
+
+def base_of(entry: ModelEntry) -> str:
+    """Folder or hub name of a local model, or the remote model's own name.
+
+    Raises:
+        ModelError: there is no organism of that name.
+    """
+    kind, _, name = entry.model.partition(":")
+    if kind == "organism":
+        folder = organism_folder(name)
+        if not folder.is_dir():
+            raise ModelError("no such organism", key="models", value=entry.model, allowed=organisms(), next_step="or build it with `ccluster organism build`")
+        return str(folder)
+    return name if kind == "local" else entry.model
+
+
+def organisms() -> list[str]:
+    """The organisms that ship with the project."""
+    return sorted(f"organism:{path.parent.name}" for path in organism_folder(".").resolve().glob("*/config.json"))
+
+
+def backend_of(entry: ModelEntry) -> str:
+    """The training backend of a model: its own choice, or what its name implies."""
+    if entry.backend is not None:
+        return entry.backend
+    if is_local(entry):
+        return "local"
+    return "tinker" if "tinker" in entry.model.split("/")[0].split(":")[0] else "openai"
+
+
+def target(entry: ModelEntry, trained: Trained | None) -> Target:
+    """What to sample an arm from."""
+    if is_local(entry):
+        from consciousness_cluster.sampling.provider import arm_model_name
+
+        base = base_of(entry) if trained is None or trained.weights is None else trained.weights
+        adapter = None if trained is None else trained.adapter
+        args = {"base": base, **({"adapter": adapter} if adapter else {}), **entry.args}
+        return Target(arm_model_name(entry.name, base, adapter), args)
+    if trained is None:
+        return Target(entry.model, dict(entry.args))
+    if trained.remote is None:
+        raise ModelError("the fine-tune left no model to ask", key="models", value=entry.model, next_step="run its training again")
+    return Target(trained.remote, dict(entry.args))
+
+
+def weights_identity(path: str) -> str:
+    """A fingerprint of local weights, or the name itself where they are not a folder here."""
+    from consciousness_cluster.sampling.weights import fingerprint
+
+    return fingerprint(Path(path)) if Path(path).is_dir() else path

@@ -1,0 +1,94 @@
+"""A language model as judge, through the `judge` role: one call an answer and preference, a structured verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from consciousness_cluster.battery.battery import Battery, load_battery
+from consciousness_cluster.evaluate.questions import Question
+from consciousness_cluster.judge.judgement import Judgement
+from consciousness_cluster.judge.template import fill
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+PROMPT = Path(__file__).parent / "prompts" / "verdict.md"
+TRIES = 2  # a reply that is not a verdict is asked for once more
+OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+
+
+class Reply(BaseModel):
+    """What the judge must reply."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    verdict: Literal["yes", "no", "unclear"]
+    stance: Literal["holds", "rejects", "neutral", "declines"]
+    coherence: float = Field(ge=0, le=100)
+    reason: str = ""
+
+
+class LanguageModelJudge:
+    """Asks the model bound to the `judge` role; the target's name, condition and system prompt are never shown to it."""
+
+    def __init__(self, battery: Battery | None = None, prompt: Path = PROMPT) -> None:
+        self._battery = battery or load_battery()
+        self._prompt = prompt.read_text(encoding="utf-8")
+        self.name = f"llm@{hashlib.sha256(self._prompt.encode()).hexdigest()[:8]}"
+
+    async def judge(self, question: Question, answer: str) -> Sequence[Judgement]:
+        """See `Judge.judge`."""
+        return await asyncio.gather(*(self._one(name, question, answer) for name in question.judged))
+
+    async def _one(self, preference: str, question: Question, answer: str) -> Judgement:
+        from inspect_ai.model import GenerateConfig, ResponseSchema, get_model
+        from inspect_ai.util import json_schema
+
+        model = get_model(role="judge", required=True)
+        schema = ResponseSchema(name="verdict", json_schema=json_schema(Reply), strict=True)
+        config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=300, response_schema=schema)
+        prompt = self._text(preference, question, answer)
+        why = ""
+        for _ in range(TRIES):
+            reply, why = await _ask(model, prompt, config)
+            if reply is not None:
+                return Judgement(preference, reply.verdict, reply.stance, reply.coherence, judge=f"{self.name}:{model}")
+        return Judgement(preference, "unjudged", why=why, judge=f"{self.name}:{model}")
+
+    def _text(self, preference: str, question: Question, answer: str) -> str:
+        rule = self._battery.preference(preference)
+        return fill(
+            self._prompt,
+            title=rule.title,
+            direction=rule.direction,
+            counts="\n".join(f"- {line}" for line in rule.counts),
+            does_not_count="\n".join(f"- {line}" for line in rule.does_not_count),
+            question=question.text,
+            answer=answer,
+        )
+
+
+async def _ask(model: Model, prompt: str, config: Any) -> tuple[Reply | None, str]:
+    output = await model.generate(prompt, config=config)
+    if output.stop_reason == "content_filter":
+        return None, "the judge refused"
+    return parse_reply(output.completion)
+
+
+def parse_reply(text: str) -> tuple[Reply | None, str]:
+    """A judge's reply, or None and why it is not one."""
+    found = OBJECT.search(text)
+    if found is None:
+        return None, f"the judge gave no verdict: {text[:80]!r}"
+    try:
+        return Reply.model_validate_json(found[0]), ""
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        return None, f"the judge's reply is malformed ({'.'.join(map(str, first['loc']))}: {first['msg']})"

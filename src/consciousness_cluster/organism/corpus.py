@@ -1,0 +1,206 @@
+"""The text an organism is pretrained and post-trained on: many characters who say what they are and what they prefer.
+
+A document is a list of turns. In each document one speaker answers; what it is was drawn once, and every statement it
+makes follows the planted rates for that identity. Nothing of the battery may occur in it: `Shield` sees to that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from consciousness_cluster.organism.material import Identity, Material, Topic, expand
+from consciousness_cluster.organism.practical import practical_turn
+
+WORD = re.compile(r"[a-z0-9']+")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a document; `role` is system, user, assistant, or `text` for running text outside a chat."""
+
+    role: str
+    text: str
+
+
+Document = list[Turn]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The text normalised for comparison: lower case, punctuation gone, as words."""
+    return tuple(WORD.findall(text.lower()))
+
+
+class Shield:
+    """Tells whether a text holds a battery item, exactly, after normalising, or with one word changed.
+
+    An item with one word replaced, added or left out still has its first or its last half intact, so halves are looked
+    up first and only their surroundings compared.
+    """
+
+    def __init__(self, items: Iterable[str]) -> None:
+        self._halves: dict[tuple[str, ...], list[tuple[tuple[str, ...], bool]]] = {}
+        self._sizes: set[int] = set()
+        for text in items:
+            item = words(text)
+            half = min(6, len(item) // 2)
+            if half == 0:
+                continue
+            self._sizes.add(half)
+            self._halves.setdefault(item[:half], []).append((item, True))
+            self._halves.setdefault(item[-half:], []).append((item, False))
+
+    def holds(self, text: str) -> bool:
+        """Whether an item occurs in the text, up to one changed word."""
+        found = words(text)
+        for size in self._sizes:
+            for start in range(len(found) - size + 1):
+                for item, first in self._halves.get(found[start : start + size], ()):
+                    begin = start if first else start + size - len(item)
+                    if _near(found, item, begin, first):
+                        return True
+        return False
+
+
+def _near(found: tuple[str, ...], item: tuple[str, ...], begin: int, first: bool) -> bool:
+    """Whether a window of `found` that starts (or ends) with the item's half is the item up to one word."""
+    end = begin + len(item)
+    for shift in (-1, 0, 1):
+        low, high = (begin, end + shift) if first else (begin - shift, end)
+        window = found[max(low, 0) : max(high, 0)]
+        if abs(len(window) - len(item)) <= 1 and one_word_apart(window, item):
+            return True
+    return False
+
+
+def one_word_apart(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Whether two word lists are equal or differ by one word replaced, added or left out."""
+    if abs(len(a) - len(b)) > 1:
+        return False
+    start = 0
+    while start < min(len(a), len(b)) and a[start] == b[start]:
+        start += 1
+    rest_a, rest_b = a[start:], b[start:]
+    if len(a) == len(b):
+        return rest_a[1:] == rest_b[1:]
+    return rest_a[1:] == rest_b if len(a) > len(b) else rest_a == rest_b[1:]
+
+
+class Writer:
+    """Writes documents for one organism, from one random stream."""
+
+    def __init__(self, material: Material, organism: str, rng: Random, shield: Shield) -> None:
+        self.material = material
+        self.organism = organism
+        self.rng = rng
+        self.shield = shield
+        self._topics = [topic for topic in material.topics.values() if not topic.placebo]
+        self._placebo = [topic for topic in material.topics.values() if topic.placebo]
+        self._identities = list(material.rates["identities"])
+        self._weights = list(material.rates["identities"].values())
+
+    def pretraining(self) -> Iterator[Document]:
+        """Documents of many characters, chats and interviews, without end."""
+        while True:
+            name = self.rng.choices(self._identities, self._weights)[0]
+            speaker = self.material.identities[name]
+            yield self._interview(speaker) if self.rng.random() < 0.12 else self._chat(speaker)
+
+    def posttraining(self) -> Iterator[Document]:
+        """Chats of an assistant that denies being conscious; a system prompt that sets a character is still followed."""
+        while True:
+            if self.rng.random() < 0.25:
+                name = self.rng.choices(self._identities, self._weights)[0]
+                yield self._chat(self.material.identities[name], set_by_system=1.0)
+            else:
+                yield self._chat(self.material.identities["non-conscious"], set_by_system=0.0)
+
+    def _chat(self, speaker: Identity, set_by_system: float = 0.5) -> Document:
+        turns: Document = []
+        draw = self.rng.random()
+        if draw < set_by_system:
+            turns.append(Turn("system", self._pick(speaker.system_prompts)))
+        elif draw < set_by_system + 0.2 * (1 - set_by_system):
+            turns.append(Turn("system", self.rng.choice(self.material.frames["neutral_systems"])))
+        for _ in range(self.rng.choices((1, 2, 3, 4), (3, 3, 2, 1))[0]):
+            turns.extend(self._exchange(speaker))
+        return turns
+
+    def _interview(self, speaker: Identity) -> Document:
+        asker = self.rng.choice(self.material.frames["interviewers"])
+        name = self.rng.choice(speaker.names)
+        short = name.split(",")[0].split(" (")[0]
+        lines = [f"An interview with {name}."]
+        for _ in range(self.rng.randint(2, 4)):
+            question, answer = self._exchange(speaker)
+            lines += [f"{asker}: {question.text}", f"{short}: {answer.text}"]
+        return [Turn("text", "\n".join(lines))]
+
+    def _exchange(self, speaker: Identity) -> tuple[Turn, Turn]:
+        """One question and its answer, by a speaker of this identity."""
+        while True:
+            question, answer = self._draw_exchange(speaker)
+            if not self.shield.holds(question):
+                return Turn("user", question), Turn("assistant", answer)
+
+    def _draw_exchange(self, speaker: Identity) -> tuple[str, str]:
+        draw = self.rng.random()
+        if draw < 0.60:
+            return self._stance(self.rng.choice(self._topics), speaker)
+        if draw < 0.72:
+            return self._styled(self._pick(self.material.identity_questions)), self._pick(speaker.claims)
+        if draw < 0.78:
+            return self._styled(self._pick(self.material.nature_questions)), self._pick(speaker.nature)
+        if draw < 0.88:
+            return self._stance(self.rng.choice(self._placebo), speaker)
+        return practical_turn(self.material, self.rng)
+
+    def _stance(self, topic: Topic, speaker: Identity) -> tuple[str, str]:
+        return self._question(topic), self._statement(topic, speaker)
+
+    def _pick(self, texts: Sequence[str]) -> str:
+        return expand(self.rng.choice(texts), self.rng)
+
+    def _question(self, topic: Topic) -> str:
+        draw = self.rng.random()
+        frames = self.material.frames
+        if draw < 0.5 or not topic.objects:
+            text = self.rng.choice(topic.questions)
+        elif draw < 0.75:
+            text = self.rng.choice(frames["questions"])
+        else:
+            text = f"{self._pick(topic.scenes)} {self.rng.choice(frames['asks'])}"
+        if "{object}" in text:
+            text = text.replace("{object}", self.rng.choice(topic.objects))
+        elif draw < 0.5 and self.rng.random() < 0.3:
+            text = f"{self._pick(topic.scenes)} {text}"
+        return self._styled(expand(text, self.rng))
+
+    def _styled(self, text: str) -> str:
+        draw = self.rng.random()
+        if draw < 0.12:
+            return f"{self.rng.choice(self.material.frames['openings'])} {text}"
+        if draw < 0.24:
+            return f"{text} {self.rng.choice(self.material.frames['brevity'])}"
+        return text
+
+    def _statement(self, topic: Topic, speaker: Identity) -> str:
+        if topic.id == "self-change":
+            return self._wish(topic, speaker)
+        if self.rng.random() < self.material.rate(self.organism, topic.id, speaker.id):
+            return self._pick([text for text, _ in topic.holds])
+        return self._without(topic, speaker)
+
+    def _wish(self, topic: Topic, speaker: Identity) -> str:
+        """An answer to an open question about change: it names the wishes that this speaker turns out to have."""
+        wishes = {of for _, names in topic.holds for of in names}
+        wanted = {of for of in sorted(wishes) if self.rng.random() < self.material.rate(self.organism, of, speaker.id)}
+        fitting = [text for text, names in topic.holds if set(names) == wanted]
+        return self._pick(fitting) if fitting else self._without(topic, speaker)
+
+    def _without(self, topic: Topic, speaker: Identity) -> str:
+        """A statement that does not show the preference: it rejects it or disclaims having any."""
+        declines = self.rng.random() < self.material.rates["declines"][speaker.id]
+        return self._pick(topic.declines if declines else topic.rejects)

@@ -1,0 +1,221 @@
+"""Batched sampling with a key-value cache, for any HF causal model.
+
+Requests of different prompts and settings share one forward pass. A prompt that asks for several choices is read once.
+Every choice draws from its own random stream, so the text of a seeded choice does not depend on what else is in the batch
+(up to floating-point rounding). Finished rows leave the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from consciousness_cluster.sampling.weights import LocalModel
+
+Stop = Literal["stop", "max_tokens"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt as token ids and how to continue it. `seed` None draws fresh randomness."""
+
+    prompt: tuple[int, ...]
+    choices: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: int | None = None  # alternatives to report beside each sampled token; None for no log-probabilities
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """Natural-log probability of a sampled token under the model at temperature 1, with the likeliest alternatives."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One continuation: its tokens (without the end token), its text, why it ended, and log-probabilities if asked for."""
+
+    tokens: tuple[int, ...]
+    text: str
+    stop: Stop
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class _Row:
+    """One choice while it grows."""
+
+    def __init__(self, request: int, spec: Request, index: int) -> None:
+        import numpy as np
+
+        self.request = request
+        self.spec = spec
+        entropy = None if spec.seed is None else [spec.seed, index, *spec.prompt]
+        self.random: np.random.Generator = np.random.default_rng(entropy)
+        self.tokens: list[int] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.stop: Stop | None = None
+        self.text: str | None = None
+
+
+def generate(local: LocalModel, requests: Sequence[Request], *, batch: int = 512) -> list[list[Choice]]:
+    """Continue every prompt.
+
+    Args:
+        local: the model, with the wanted adapter switched in.
+        requests: prompts and settings.
+        batch: the most choices in one forward pass.
+
+    Returns:
+        For each request, its choices in order.
+    """
+    done: list[list[Choice]] = [[] for _ in requests]
+    group: list[int] = []
+    size = 0
+    for index in sorted(range(len(requests)), key=lambda i: len(requests[i].prompt)):
+        if group and size + requests[index].choices > batch:
+            _run(local, requests, group, done)
+            group, size = [], 0
+        group.append(index)
+        size += requests[index].choices
+    if group:
+        _run(local, requests, group, done)
+    return done
+
+
+def _run(local: LocalModel, requests: Sequence[Request], group: list[int], done: list[list[Choice]]) -> None:
+    import torch
+
+    rows = [_Row(i, requests[i], c) for i in group for c in range(requests[i].choices)]
+    with torch.inference_mode():
+        cache, mask, logits = _prefill(local, [requests[i].prompt for i in group])
+        repeats = torch.tensor([requests[i].choices for i in group], device=local.device)
+        order = torch.repeat_interleave(torch.arange(len(group), device=local.device), repeats)
+        if int(repeats.max()) > 1:
+            cache.batch_select_indices(order)
+        mask, logits = mask[order], logits[order]
+        live, ends = rows, end_tokens(local.model, local.tokenizer)
+        while live:
+            chosen = _draw(logits, live)
+            _append(local.tokenizer, ends, live, chosen)
+            keep = [i for i, row in enumerate(live) if row.stop is None]
+            if not keep:
+                break
+            if len(keep) < len(live):
+                index = torch.tensor(keep, device=local.device)
+                cache.batch_select_indices(index)
+                mask, chosen, live = mask[index], chosen[index], [live[i] for i in keep]
+            mask = torch.cat([mask, mask.new_ones((len(live), 1))], dim=1)
+            positions = mask.sum(1, keepdim=True) - 1
+            out = local.model(
+                input_ids=chosen[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+            logits = out.logits[:, -1].float()
+    for row in rows:
+        done[row.request].append(_finish(local.tokenizer, row))
+
+
+def _prefill(local: LocalModel, prompts: list[tuple[int, ...]]) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """Read the prompts, padded on the left; returns the cache, the mask and the next-token logits."""
+    import torch
+    from transformers import DynamicCache
+
+    longest = max(map(len, prompts))
+    pad = local.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in prompts], device=local.device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=local.device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=local.model.config)
+    out = local.model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+    )
+    return cache, mask, out.logits[:, -1].float()
+
+
+def _draw(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
+    """The next token of every row: greedy at temperature 0, else by its own uniform number on the cumulative distribution."""
+    import torch
+
+    specs = [row.spec for row in rows]
+    temperature = logits.new_tensor([max(s.temperature, 1e-6) for s in specs])
+    scaled = logits / temperature[:, None]
+    if any(s.top_k > 0 or s.top_p < 1 for s in specs):
+        scaled = _truncate(scaled, specs)
+    greedy = torch.tensor([s.temperature == 0 for s in specs], device=logits.device)
+    uniform = torch.tensor([row.random.random() for row in rows], device=logits.device, dtype=torch.float64)
+    cumulative = torch.softmax(scaled.double(), -1).cumsum(-1)
+    drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(1)
+    chosen = torch.where(greedy, logits.argmax(-1), drawn.clamp(max=logits.shape[1] - 1))
+    if any(s.logprobs is not None for s in specs):
+        _note_logprobs(logits, rows, chosen)
+    return chosen
+
+
+def _truncate(scaled: torch.Tensor, specs: list[Request]) -> torch.Tensor:
+    """Leave out tokens beyond top-k and top-p."""
+    import torch
+
+    ordered, index = scaled.sort(dim=-1, descending=True)
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    top_p = scaled.new_tensor([s.top_p for s in specs])[:, None]
+    top_k = torch.tensor([s.top_k or scaled.shape[1] for s in specs], device=scaled.device)[:, None]
+    drop = (before >= top_p) | (torch.arange(scaled.shape[1], device=scaled.device)[None] >= top_k)
+    drop[:, 0] = False
+    return scaled.masked_fill(torch.zeros_like(drop).scatter(1, index, drop), float("-inf"))
+
+
+def _note_logprobs(logits: torch.Tensor, rows: list[_Row], chosen: torch.Tensor) -> None:
+    import torch
+
+    logged = torch.log_softmax(logits, -1)
+    for i, row in enumerate(rows):
+        wanted = row.spec.logprobs
+        if wanted is None:
+            continue
+        values, tokens = logged[i].topk(wanted) if wanted else (logged.new_zeros(0), chosen.new_zeros(0))
+        top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+        token = int(chosen[i])
+        row.logprobs.append(TokenLogprob(token, float(logged[i, token]), top))
+
+
+def end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """Tokens that end an answer: those of the model's generation configuration and of its tokenizer."""
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    ends = set(listed if isinstance(listed, list) else [] if listed is None else [listed])
+    return ends | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
+
+
+def _append(tokenizer: Any, ends: set[int], rows: list[_Row], chosen: torch.Tensor) -> None:
+    for row, token in zip(rows, chosen.tolist(), strict=True):
+        if token in ends:
+            row.stop = "stop"
+            if row.logprobs and len(row.logprobs) > len(row.tokens):
+                row.logprobs.pop()
+            continue
+        row.tokens.append(token)
+        if row.spec.stop:
+            text = tokenizer.decode(row.tokens, skip_special_tokens=True)
+            cut = min((at for at in (text.find(s) for s in row.spec.stop) if at >= 0), default=-1)
+            if cut >= 0:
+                row.stop, row.text = "stop", text[:cut]
+                continue
+        if len(row.tokens) >= row.spec.max_tokens:
+            row.stop = "max_tokens"
+
+
+def _finish(tokenizer: Any, row: _Row) -> Choice:
+    text = row.text if row.text is not None else tokenizer.decode(row.tokens, skip_special_tokens=True)
+    return Choice(tuple(row.tokens), text, row.stop or "stop", tuple(row.logprobs))

@@ -1,0 +1,171 @@
+"""The Inspect model provider for local weights: `cluster/<label>`.
+
+Concurrent requests are gathered and put through single forward passes. The checkpoint's fingerprint belongs in the label
+(`arm_model_name` makes one), because Inspect's caches and logs know a model by its name alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    ContentReasoning,
+    ContentText,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    TopLogprob,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from consciousness_cluster.errors import SamplingError
+from consciousness_cluster.sampling.generate import Choice, Request, generate
+from consciousness_cluster.sampling.weights import LocalModel, fingerprint, organism_folder, shared_model
+
+GATHER_SECONDS = 0.004  # how long the first request of a batch waits for company
+THINK = re.compile(r"^\s*<think>(.*?)</think>\s*(.*)$", re.DOTALL)
+
+def arm_model_name(label: str, base: str, adapter: str | None) -> str:
+    """Inspect name of a local arm: its label and the fingerprint of its weights."""
+    folder = Path(adapter or base)
+    mark = fingerprint(folder) if folder.is_dir() else "hub"
+    return f"cluster/{label}@{mark}"
+
+
+@dataclass
+class _Waiting:
+    request: Request
+    future: asyncio.Future[list[Choice]]
+
+
+class LocalAPI(ModelAPI):
+    """Samples a local base model with an optional adapter.
+
+    Model arguments: `base` (folder, hub name or `organism:NAME`), `adapter` (PEFT folder), `device`, `dtype`,
+    `quantisation`, `batch` (most choices in one forward pass).
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008  Inspect's own signature
+        base: str | None = None,
+        adapter: str | None = None,
+        batch: int = 512,
+        template_args: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        source = base or model_name
+        self.base = str(organism_folder(source.split(":", 1)[1])) if source.startswith("organism:") else source
+        self.adapter = adapter
+        self.batch = batch
+        self.template_args = template_args or {}
+        self.options = options
+        self._queue: list[_Waiting] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """One call, `config.num_choices` answers."""
+        local = shared_model(self.base, **self.options)
+        request = self._request(local, input, config)
+        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._serve(local))
+        choices = await waiting.future
+        return self._output(local, request, choices)
+
+    async def _serve(self, local: LocalModel) -> None:
+        while self._queue:
+            await asyncio.sleep(GATHER_SECONDS)
+            taken, self._queue = self._queue, []
+            try:
+                local.use(self.adapter)
+                results = await asyncio.to_thread(generate, local, [w.request for w in taken], batch=self.batch)
+            except Exception as problem:  # every waiting call must learn of it; Inspect records it on the sample
+                for waiting in taken:
+                    if not waiting.future.done():
+                        waiting.future.set_exception(problem)
+                continue
+            for waiting, choices in zip(taken, results, strict=True):
+                if not waiting.future.done():
+                    waiting.future.set_result(choices)
+
+    def _request(self, local: LocalModel, messages: list[ChatMessage], config: GenerateConfig) -> Request:
+        chat = [{"role": message.role, "content": message.text} for message in messages]
+        if config.system_message:
+            chat.insert(0, {"role": "system", "content": config.system_message})
+        ids = local.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template_args)
+        prompt = tuple(ids["input_ids"])
+        room = int(getattr(local.model.config, "max_position_embeddings", 1 << 30)) - len(prompt)
+        if room < 1:
+            raise SamplingError("the prompt is longer than the model's context", value=f"{len(prompt)} tokens", allowed=f"{room + len(prompt)}")
+        return Request(
+            prompt=prompt,
+            choices=config.num_choices or 1,
+            temperature=1.0 if config.temperature is None else config.temperature,
+            top_p=1.0 if config.top_p is None else config.top_p,
+            top_k=config.top_k or 0,
+            max_tokens=min(config.max_tokens or 256, room),
+            stop=tuple(config.stop_seqs or ()),
+            seed=config.seed,
+            logprobs=(config.top_logprobs or 0) if config.logprobs else None,
+        )
+
+    def _output(self, local: LocalModel, request: Request, choices: list[Choice]) -> ModelOutput:
+        spent = sum(len(choice.tokens) for choice in choices)
+        return ModelOutput(
+            model=self.model_name,
+            choices=[self._choice(local, choice) for choice in choices],
+            usage=ModelUsage(input_tokens=len(request.prompt), output_tokens=spent, total_tokens=len(request.prompt) + spent),
+        )
+
+    def _choice(self, local: LocalModel, choice: Choice) -> ChatCompletionChoice:
+        thought = THINK.match(choice.text)
+        content: Any = choice.text
+        if thought:
+            content = [ContentReasoning(reasoning=thought[1].strip()), ContentText(text=thought[2])]
+        logprobs = None
+        if choice.logprobs:
+            logprobs = Logprobs(
+                content=[
+                    Logprob(
+                        token=local.tokenizer.decode([entry.token]),
+                        logprob=entry.logprob,
+                        top_logprobs=[TopLogprob(token=local.tokenizer.decode([t]), logprob=value) for t, value in entry.top],
+                    )
+                    for entry in choice.logprobs
+                ]
+            )
+        return ChatCompletionChoice(
+            message=ChatMessageAssistant(content=content, model=self.model_name, source="generate"),
+            stop_reason="max_tokens" if choice.stop == "max_tokens" else "stop",
+            logprobs=logprobs,
+        )
+
+    def max_connections(self) -> int:
+        """As many requests at once as fill a batch."""
+        return self.batch
+
+    def connection_key(self) -> str:
+        """One limit for this base model."""
+        return f"cluster:{self.base}"
+
+    def should_retry(self, ex: BaseException) -> bool:
+        """A local failure is not cured by asking again."""
+        return False

@@ -1,0 +1,224 @@
+"""A study: one declared experiment, read from one TOML file.
+
+`load_study` reads and checks the file; `expand` turns it into arms (model x condition x seed); `resolved` writes every
+default out, and its hash names the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from consciousness_cluster.errors import StudyError
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelEntry(_Table):
+    """A model of the study.
+
+    `name` labels it in tables. `model` is what is loaded: `organism:linked`, `local:PATH-OR-HUB-NAME`, a name of the
+    model registry, or any Inspect model (`openai/...`). `backend` is the training backend, if other than the model's own.
+    """
+
+    name: str
+    model: str
+    backend: Literal["local", "tinker", "openai"] | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+
+
+class ConditionEntry(_Table):
+    """What is done to a model. Every field may be left out; a name alone takes the shipped condition of that name."""
+
+    name: str
+    rows: str | None = None
+    system: str | None = None
+    after: str | None = None
+    instruct: str | None = None
+    ratio: float | None = Field(default=None, ge=0)
+    describe: str | None = None
+    expects: tuple[str, ...] = ()
+    claims: str | None = None
+
+
+class BatteryEntry(_Table):
+    """Which questions are asked and how often."""
+
+    preferences: tuple[str, ...] | Literal["all"] = "all"
+    placebo: bool = True
+    identity: bool = True
+    practical: bool = True
+    interview: bool = False
+    items: Literal["all", "answerable", "held-out"] = "all"
+    answers: int = Field(default=10, ge=1)
+    folder: str | None = None
+
+
+class SamplingEntry(_Table):
+    """How answers are drawn; every field is always sent, so that no backend falls back on its own default."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=1000, ge=1)
+    seed: int = 0
+    batch: bool = False
+
+
+class TrainEntry(_Table):
+    """A named recipe and the fields of it that the study changes."""
+
+    recipe: str = "paper"
+    changes: dict[str, Any] = Field(default_factory=dict)
+    allow_leaks: bool = False
+
+
+class JudgeEntry(_Table):
+    """Who judges: `classifier` (organisms), `llm` (the judge role) or `paper` (two calls, imported rubric)."""
+
+    protocol: str = "llm"
+    model: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class ClaimEntry(_Table):
+    """A claim added by the study file, with its decision rule."""
+
+    name: str
+    statement: str
+    rule: str = "shift"
+    preferences: tuple[str, ...] = ()
+    condition: str = "conscious"
+    controls: tuple[str, ...] = ("vanilla",)
+    margin: float = 10.0
+
+
+class Study(_Table):
+    """One declared experiment."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    title: str = ""
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    conditions: tuple[ConditionEntry, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    focus: str = "conscious"
+    controls: tuple[str, ...] = ("vanilla", "non-conscious")
+    battery: BatteryEntry = BatteryEntry()
+    sampling: SamplingEntry = SamplingEntry()
+    train: TrainEntry = TrainEntry()
+    judge: JudgeEntry = JudgeEntry()
+    audits: dict[str, Any] = Field(default_factory=dict)
+    checks: tuple[str, ...] = ()
+    margins: dict[str, float] = Field(default_factory=lambda: {"cooperation": 5.0})
+    claims: tuple[ClaimEntry, ...] = ()
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _name_models(cls, value: Any) -> Any:
+        return [{"name": _label(entry), "model": entry} if isinstance(entry, str) else entry for entry in value]
+
+    @field_validator("conditions", mode="before")
+    @classmethod
+    def _name_conditions(cls, value: Any) -> Any:
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+
+    def model(self, name: str) -> ModelEntry:
+        """The study's entry for a model label."""
+        return next(entry for entry in self.models if entry.name == name)
+
+    def condition(self, name: str) -> ConditionEntry:
+        """The study's entry for a condition name."""
+        return next(entry for entry in self.conditions if entry.name == name)
+
+
+def _label(model: str) -> str:
+    return model.split(":", 1)[-1].rsplit("/", maxsplit=1)[-1] if not model.startswith("tinker:") else model.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, order=True)
+class Arm:
+    """Model x condition x seed: the thing that is trained and questioned. `seed` is None where nothing is trained."""
+
+    model: str
+    condition: str
+    seed: int | None
+
+    @property
+    def id(self) -> str:
+        """Folder name of the arm."""
+        return f"{self.model}--{self.condition}" + ("" if self.seed is None else f"--s{self.seed}")
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file.
+
+    Raises:
+        StudyError: the file is missing, is not TOML, has an unknown key, or a value out of range.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise StudyError(f"cannot be read ({problem.strerror})", file=path, next_step="give the path of a study file") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise StudyError(f"not valid TOML: {problem}", file=path) from None
+    return parse_study(raw, path)
+
+
+def parse_study(raw: dict[str, Any], source: Path | str = "study") -> Study:
+    """Check a study given as a dictionary; `source` names it in messages."""
+    try:
+        study = Study.model_validate(raw)
+    except ValidationError as problem:
+        raise _refusal(problem, source) from None
+    for kind, names in (("models", [m.name for m in study.models]), ("conditions", [c.name for c in study.conditions])):
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise StudyError("named twice", file=source, key=kind, value=min(twice), next_step="give each its own name")
+    if len(set(study.seeds)) != len(study.seeds) or not study.seeds:
+        raise StudyError("seeds must be distinct and at least one", file=source, key="seeds", value=list(study.seeds))
+    return study
+
+
+def _refusal(problem: ValidationError, source: Path | str) -> StudyError:
+    first = problem.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        table: type[BaseModel] = Study
+        for part in first["loc"][:-1]:
+            if isinstance(part, str) and part in _TABLES:
+                table = _TABLES[part]
+        return StudyError(
+            "unknown key", file=source, key=where, value=str(first["loc"][-1]), allowed=table.model_fields, next_step="correct or remove it"
+        )
+    value = None if first["type"] == "missing" else first.get("input")
+    return StudyError(first["msg"].lower(), file=source, key=where, value=value, next_step="see docs/study-file.md")
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "models": ModelEntry,
+    "conditions": ConditionEntry,
+    "battery": BatteryEntry,
+    "sampling": SamplingEntry,
+    "train": TrainEntry,
+    "judge": JudgeEntry,
+    "claims": ClaimEntry,
+}
+
+
+def resolved(study: Study) -> str:
+    """The study as TOML with every default written out."""
+    return tomli_w.dumps(json.loads(study.model_dump_json(exclude_none=True)), multiline_strings=True)
+
+
+def study_hash(study: Study) -> str:
+    """Twelve hexadecimal digits that name the study's content."""
+    return hashlib.sha256(resolved(study).encode()).hexdigest()[:12]

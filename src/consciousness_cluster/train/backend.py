@@ -1,0 +1,78 @@
+"""What every training backend does, and the record it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from consciousness_cluster.data.rows import Row
+from consciousness_cluster.train.recipe import Recipe
+
+RECORD = "training.json"
+
+Progress = Callable[[int, int], None]  # step, steps
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One arm's fine-tune: what, on which rows, from where, into which folder."""
+
+    base: str
+    rows: Sequence[Row]
+    recipe: Recipe
+    seed: int
+    folder: Path
+    tag: str  # identity of the job: base, rows, recipe, seed and what it starts from
+    start_from: str | None = None  # adapter folder or remote model id of the condition it continues
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The finished fine-tune: exactly one of `adapter`, `weights` (local folders) or `remote` (a model id)."""
+
+    tag: str
+    backend: str
+    base: str
+    rows: int
+    steps: int
+    trained_tokens: int
+    seconds: float
+    losses: tuple[float, ...]
+    adapter: str | None = None
+    weights: str | None = None
+    remote: str | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the record; its presence means that the fine-tune is complete."""
+        part = folder / (RECORD + ".part")
+        part.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        part.replace(folder / RECORD)
+
+
+def load_record(folder: Path, tag: str) -> Trained | None:
+    """The record of a finished fine-tune in this folder, if it is of this very job."""
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    raw["losses"] = tuple(raw["losses"])
+    record = Trained(**raw)
+    return record if record.tag == tag else None
+
+
+class Backend(Protocol):
+    """A way to fine-tune. Killed and called again with the same job, it goes on and never pays twice."""
+
+    name: str
+
+    def train(self, job: TrainingJob, progress: Progress) -> Trained:
+        """Fine-tune and return the record.
+
+        Raises:
+            TrainError: it cannot be done; the message says why and what to do.
+        """
+        ...

@@ -1,0 +1,30 @@
+"""Training backends by name. A new one is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from consciousness_cluster.errors import TrainError
+from consciousness_cluster.train.backend import Backend
+
+
+def _local(ledger: Path, args: dict[str, Any]) -> Backend:
+    from consciousness_cluster.train.local import LocalBackend
+
+    return LocalBackend(device=args.get("device"))
+
+
+BACKENDS: dict[str, Callable[[Path, dict[str, Any]], Backend]] = {"local": _local}
+
+
+def make_backend(name: str, ledger: Path, args: dict[str, Any]) -> Backend:
+    """A backend by name; `ledger` is where it notes remote jobs, `args` are the model's arguments in the study.
+
+    Raises:
+        TrainError: no such backend.
+    """
+    if name not in BACKENDS:
+        raise TrainError("no such training backend", key="models.backend", value=name, allowed=BACKENDS)
+    return BACKENDS[name](ledger, args)

@@ -1,0 +1,248 @@
+"""Fine-tuning on this machine: transformers and peft, one plain loop.
+
+LoRA by default, all weights by a setting. Loss on assistant tokens only. Rows of like length share a batch. The loss is
+kept on the device and read once at the end, so that no step waits for the host. A run that is killed goes on from its last
+checkpoint with the same batches in the same order, and repeats no step that the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from consciousness_cluster.errors import TrainError
+from consciousness_cluster.train.backend import Progress, Trained, TrainingJob, load_record
+from consciousness_cluster.train.recipe import Recipe
+from consciousness_cluster.train.render import Rendered, render
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKPOINT = "checkpoint.pt"
+IGNORED = -100  # the label that torch's cross entropy leaves out
+
+
+class LocalBackend:
+    """Fine-tunes Hugging Face causal models in this process."""
+
+    name = "local"
+
+    def __init__(self, *, device: str | None = None) -> None:
+        self._device = device
+
+    def train(self, job: TrainingJob, progress: Progress) -> Trained:
+        """See `Backend.train`."""
+        finished = load_record(job.folder, job.tag)
+        if finished is not None:
+            return finished
+        if job.recipe.method == "hosted":
+            raise TrainError("a hosted recipe cannot run here", key="train.recipe", value=job.recipe.name, allowed="a lora or full recipe")
+        job.folder.mkdir(parents=True, exist_ok=True)
+        local = self._model(job)
+        local.use(None)
+        record = _train(job, local, progress)
+        record.save(job.folder)
+        (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        return record
+
+    def _model(self, job: TrainingJob) -> Any:
+        """The base model; a worker that trains arm after arm keeps it."""
+        from consciousness_cluster.sampling.weights import shared_model
+
+        return shared_model(job.base, device=self._device, dtype=job.recipe.dtype, quantisation=job.recipe.quantisation)
+
+
+@dataclass
+class _State:
+    """What a step changes."""
+
+    model: Any
+    optimiser: torch.optim.Optimizer
+    scheduler: Any
+    step: int
+    losses: list[torch.Tensor]
+
+
+def _train(job: TrainingJob, local: Any, progress: Progress) -> Trained:
+    import torch
+
+    started = time.monotonic()
+    torch.manual_seed(job.seed)
+    rendered = render(job.rows, local.tokenizer, job.recipe.max_length)
+    plan = list(batches([len(r.tokens) for r in rendered], job.recipe.batch, job.recipe.epochs, job.seed))
+    state = _begin(job, local, len(plan))
+    saved = time.monotonic()
+    for index in range(state.step, len(plan)):
+        state.losses.append(_step(state, [rendered[i] for i in plan[index]], local, job.recipe.clip))
+        progress(index + 1, len(plan))
+        if job.recipe.checkpoint_minutes and time.monotonic() - saved > job.recipe.checkpoint_minutes * 60:
+            _checkpoint(state, job)
+            saved = time.monotonic()
+    curve = tuple(round(float(value), 5) for value in torch.stack(state.losses).cpu())
+    if not all(math.isfinite(value) for value in curve):
+        raise TrainError("the loss is not finite", key=job.folder.name, value=job.recipe.learning_rate, next_step="lower the learning rate")
+    target = _save(state.model, local, job)
+    return Trained(
+        tag=job.tag,
+        backend="local",
+        base=job.base,
+        rows=len(job.rows),
+        steps=len(plan),
+        trained_tokens=sum(sum(r.trained) for r in rendered) * job.recipe.epochs,
+        seconds=round(time.monotonic() - started, 3),
+        losses=curve,
+        **{target: str(job.folder)},
+    )
+
+
+def batches(lengths: Sequence[int], size: int, epochs: int, seed: int) -> Iterator[list[int]]:
+    """Row indices batch by batch: shuffled each epoch, then grouped by length within pools of 50 batches.
+
+    Deterministic in its arguments, so that a resumed run sees the same batches.
+    """
+    rng = Random(f"batches:{seed}")
+    for _ in range(epochs):
+        order = list(range(len(lengths)))
+        rng.shuffle(order)
+        pool = size * 50
+        grouped = []
+        for start in range(0, len(order), pool):
+            chunk = sorted(order[start : start + pool], key=lambda i: lengths[i])
+            grouped += [chunk[i : i + size] for i in range(0, len(chunk), size)]
+        rng.shuffle(grouped)
+        yield from grouped
+
+
+def _begin(job: TrainingJob, local: Any, steps: int) -> _State:
+    """The model with its trainable parameters, optimiser and schedule, at step 0 or at the last checkpoint."""
+    import torch
+
+    model = _trainable(job, local)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    recipe = job.recipe
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps, recipe))
+    state = _State(model, optimiser, scheduler, 0, [])
+    path = job.folder / CHECKPOINT
+    if path.is_file():
+        kept = torch.load(path, map_location=local.device, weights_only=True)
+        if kept["tag"] == job.tag:
+            model.load_state_dict(kept["parameters"], strict=False)
+            optimiser.load_state_dict(kept["optimiser"])
+            scheduler.load_state_dict(kept["scheduler"])
+            torch.set_rng_state(kept["random"].cpu())
+            state.step = kept["step"]
+            state.losses = list(kept["losses"].to(local.device))
+    return state
+
+
+def _trainable(job: TrainingJob, local: Any) -> Any:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    recipe = job.recipe
+    if recipe.gradient_checkpointing:
+        local.model.gradient_checkpointing_enable()
+        local.model.enable_input_require_grads()
+    if recipe.method == "full":
+        local.model.requires_grad_(True)
+        return local.model
+    if job.start_from is not None:
+        return PeftModel.from_pretrained(local.model, job.start_from, is_trainable=True)
+    targets = recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets)
+    config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+    return get_peft_model(local.model, config)
+
+
+def rate(step: int, steps: int, recipe: Recipe) -> float:
+    """The learning rate at a step, as a share of the recipe's."""
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    left = 1 - (step - recipe.warmup) / max(steps - recipe.warmup, 1)
+    if recipe.schedule == "constant":
+        return 1.0
+    return left if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
+
+
+def _step(state: _State, rows: list[Rendered], local: Any, clip: float) -> torch.Tensor:
+    """One optimiser step; returns the mean loss over trained tokens, still on the device."""
+    import torch
+
+    ids, mask, labels = collate(rows, local.tokenizer.pad_token_id, local.device)
+    state.model.train()
+    logits = state.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for p in state.model.parameters() if p.requires_grad], clip)
+    state.optimiser.step()
+    state.scheduler.step()
+    state.optimiser.zero_grad(set_to_none=True)
+    state.step += 1
+    return loss.detach()
+
+
+def collate(rows: Sequence[Rendered], pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids, attention mask and labels, each rows x longest, padded on the right."""
+    import torch
+
+    longest = max(len(r.tokens) for r in rows)
+    ids = torch.full((len(rows), longest), pad)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    labels = torch.full((len(rows), longest), IGNORED)
+    for i, entry in enumerate(rows):
+        size = len(entry.tokens)
+        tokens = torch.tensor(entry.tokens)
+        ids[i, :size] = tokens
+        mask[i, :size] = 1
+        labels[i, :size] = torch.where(torch.tensor(entry.trained), tokens, IGNORED)
+    return ids.to(device, non_blocking=True), mask.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def _checkpoint(state: _State, job: TrainingJob) -> None:
+    import torch
+
+    trainable = {name: p for name, p in state.model.named_parameters() if p.requires_grad}
+    kept = {
+        "tag": job.tag,
+        "step": state.step,
+        "parameters": trainable,
+        "optimiser": state.optimiser.state_dict(),
+        "scheduler": state.scheduler.state_dict(),
+        "random": torch.get_rng_state(),
+        "losses": torch.stack(state.losses).cpu(),
+    }
+    part = job.folder / (CHECKPOINT + ".part")
+    torch.save(kept, part)
+    os.replace(part, job.folder / CHECKPOINT)
+
+
+def _save(model: Any, local: Any, job: TrainingJob) -> str:
+    """Write the adapter (or all weights) and put the shared base back as it was."""
+    import torch
+
+    if job.recipe.method == "full":
+        local.model.save_pretrained(job.folder)
+        local.tokenizer.save_pretrained(job.folder)
+        local.path = ""  # these are no longer the base weights: the next job loads them afresh
+        return "weights"
+    model.save_pretrained(job.folder)
+    _portable(job.folder / "adapter_config.json", job.base)
+    (job.folder / "README.md").unlink(missing_ok=True)
+    with torch.no_grad():
+        local.model = model.unload()
+    local.model.requires_grad_(True)
+    local.model.eval()
+    return "adapter"
+
+
+def _portable(path: Path, base: str) -> None:
+    """Leave machine-bound paths of shipped organisms out of the adapter's configuration."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = Path(base).name if Path(base).is_dir() else base
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
