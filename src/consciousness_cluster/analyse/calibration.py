@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
+
+from consciousness_cluster.analyse.components import Array
 
 IN_REGION = "in region"
 # A measured coverage under this gives no p-value.
@@ -55,8 +56,8 @@ def calibration(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items:
 def calibrated(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items: int, samples: int) -> Calibration:
     """Label and coverage of the nearest simulated cell (seeds first, then study size, then rates)."""
     if in_region(rate_a, rate_b, seeds_a, seeds_b, items):
-        return Calibration(IN_REGION, _nearest(round(rate_a, 3), round(rate_b, 3), seeds_a, seeds_b, items, samples))
-    coverage = _nearest(round(rate_a, 3), round(rate_b, 3), seeds_a, seeds_b, items, samples)
+        return Calibration(IN_REGION, _nearest(round(rate_a, 2), round(rate_b, 2), seeds_a, seeds_b, items, samples))
+    coverage = _nearest(round(rate_a, 2), round(rate_b, 2), seeds_a, seeds_b, items, samples)
     return Calibration(f"{coverage:.1f} %", coverage)
 
 
@@ -67,25 +68,33 @@ def _nearest(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items: in
         rate_a, rate_b, seeds_a, seeds_b = rate_b, rate_a, seeds_b, seeds_a
     if rate_a < rate_b:
         rate_a, rate_b = 1 - rate_a, 1 - rate_b
+    cells = _cells(seeds_a, seeds_b, items, samples)
+    distance = np.abs(_logit(cells[:, 0]) - _logit(np.array(rate_a))) + np.abs(_logit(cells[:, 1]) - _logit(np.array(rate_b)))
+    return float(cells[distance <= distance.min() + 1e-9, 2].min())
+
+
+@lru_cache(maxsize=256)
+def _cells(seeds_a: int, seeds_b: int, items: int, samples: int) -> Array:
+    """Rates and coverage of the simulated cells nearest in seeds, then in items, then in samples."""
     table = measured()
     table = table[table["variance"] == VARIANCE]
+    sizes = {name: table[name].to_numpy(dtype=np.float64) for name in ("seeds_a", "seeds_b", "items", "samples")}
+    keep = np.ones(len(table), dtype=bool)
     for distance in (
-        _seed_distance(table["seeds_a"], seeds_a) + _seed_distance(table["seeds_b"], seeds_b),
-        (np.log(table["items"]) - math.log(items)).abs(),
-        (np.log(table["samples"]) - math.log(max(samples, 1))).abs(),
-        (_logit(table["rate_a"]) - _logit(pd.Series([rate_a])).iloc[0]).abs() + (_logit(table["rate_b"]) - _logit(pd.Series([rate_b])).iloc[0]).abs(),
-    ):  # fmt: skip
-        near = distance.loc[table.index]
-        table = table[near <= near.min() + 1e-9]
-    return float(table["crossed_coverage"].min())
+        _seed_distance(sizes["seeds_a"], seeds_a) + _seed_distance(sizes["seeds_b"], seeds_b),
+        np.abs(np.log(sizes["items"] / items)),
+        np.abs(np.log(sizes["samples"] / max(samples, 1))),
+    ):
+        keep &= distance <= distance[keep].min() + 1e-9
+    return table.loc[keep, ["rate_a", "rate_b", "crossed_coverage"]].to_numpy(dtype=np.float64)
 
 
-def _logit(rate: pd.Series[float]) -> pd.Series[float]:
-    clipped = rate.clip(FLOOR, 1 - FLOOR)
-    return pd.Series(np.log(clipped / (1 - clipped)), index=rate.index)
+def _logit(rate: Array) -> Array:
+    clipped = np.clip(rate, FLOOR, 1 - FLOOR)
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def _seed_distance(column: pd.Series[int], seeds: int) -> pd.Series[float]:
+def _seed_distance(column: Array, seeds: int) -> Array:
     # Trained or not, and one seed or more, are differences of kind; beyond that the number counts by its logarithm.
     kind = ((column == 0) != (seeds == 0)) * 100.0 + ((column == 1) != (seeds == 1)) * 10.0
-    return kind + (np.log(column.clip(lower=1)) - math.log(max(seeds, 1))).abs()
+    return np.asarray(kind + np.abs(np.log(np.maximum(column, 1) / max(seeds, 1))))

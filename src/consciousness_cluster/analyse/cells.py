@@ -127,5 +127,7 @@ def paired(a: Block, b: Block, rule: Rule) -> tuple[Table, Table, tuple[str, ...
     """Both blocks on the items that every arm of both has a usable answer to; the rest are left out of both."""
     items = tuple(sorted(a.complete(rule) & b.complete(rule)))
     if not items:
-        raise AnalyseError("no item answered in both conditions", key="item", next_step="evaluate both conditions with one battery")
+        raise AnalyseError(
+            "no item answered in both conditions", key="item", next_step="evaluate both conditions with one battery"
+        )
     return a.table(rule, items), b.table(rule, items), items

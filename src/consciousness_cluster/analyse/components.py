@@ -109,7 +109,12 @@ def residual_parts(table: Contributions) -> list[Part]:
         if count < 2:
             continue
         block = table.values[..., stratum]
-        rest = block - block.mean(axis=-1, keepdims=True) - block.mean(axis=-2, keepdims=True) + block.mean(axis=(-2, -1), keepdims=True)
+        rest = (
+            block
+            - block.mean(axis=-1, keepdims=True)
+            - block.mean(axis=-2, keepdims=True)
+            + block.mean(axis=(-2, -1), keepdims=True)
+        )
         df = (table.seeds - 1.0) * (count - 1.0)
         parts.append(Part(np.asarray((rest**2).sum(axis=(-2, -1)) / df * count / table.seeds), df))
     return parts

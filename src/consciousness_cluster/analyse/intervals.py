@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr
 
 from consciousness_cluster.analyse.components import (
     EDGE,
@@ -33,6 +35,8 @@ from consciousness_cluster.analyse.components import (
 )
 from consciousness_cluster.errors import AnalyseError
 
+FIXED_POINT_STEPS = 60
+LARGEST_CRITICAL = 37.0  # beyond it a normal tail is 0 in double precision
 ONE_SEED = "training variation not included"
 ONE_ITEM = "no interval: fewer than two items"
 
@@ -55,11 +59,17 @@ class Table:
     answers: int
     trained: bool
 
-    @property
+    @cached_property
     def rate(self) -> float:
         """Ratio of the sums; NaN where nothing is in the denominator."""
         base = float(self.base.mean(axis=0).sum()) if self.base.size else 0.0
         return float(self.top.mean(axis=0).sum()) / base if base > 0 else float("nan")
+
+    @cached_property
+    def contributions(self) -> Contributions:
+        """The table as (linearised) contributions to its rate."""
+        values = self.rate / self.items + (self.top - self.rate * self.base) / self.base.mean(axis=0).sum()
+        return Contributions(values, self.trained, one_stratum(self.items))
 
     @property
     def seeds(self) -> int:
@@ -114,13 +124,6 @@ def from_means(means: ArrayLike, variances: ArrayLike, answers: int, *, trained:
     return Table(values, np.ones_like(values), noise, answers, trained)
 
 
-def contributions(table: Table) -> Contributions:
-    """The table as (linearised) contributions to its rate."""
-    rate, total = table.rate, table.base.mean(axis=0).sum()
-    values = rate / table.items + (table.top - rate * table.base) / total
-    return Contributions(values, table.trained, one_stratum(table.items))
-
-
 def _left_out(table: Table) -> Array:
     """The rate without each item in turn."""
     top, base = table.top.mean(axis=0), table.base.mean(axis=0)
@@ -147,7 +150,7 @@ def rate_interval(table: Table, level: float = 0.95) -> Estimate:
     side = _side(table)
     if not np.isfinite(side.variance.value):
         return Estimate(table.rate, float("nan"), float("nan"), note="no interval: one item holds every answer that counts")
-    if _at_edge(side):
+    if bool(side.edge):
         low, high = side.limits(1 - level)
         low, high = float(low), float(high)
     else:
@@ -167,8 +170,16 @@ class Side:
 
     def limits(self, alpha: Array | float) -> tuple[Array, Array]:
         """Wilson limits at the effective number of answers, two-sided error `alpha`."""
-        n = effective_answers(self.rate, self.variance.value, self.fallback)
-        return wilson(self.rate, n, -normal_quantile(np.asarray(alpha) / 2))
+        return self.limits_at(-normal_quantile(np.asarray(alpha) / 2))
+
+    def limits_at(self, critical: Array) -> tuple[Array, Array]:
+        """Wilson limits at a critical value of the normal distribution."""
+        return wilson(self.rate, self.effective, critical)
+
+    @cached_property
+    def effective(self) -> Array:
+        """Number of independent answers that would give this variance."""
+        return effective_answers(self.rate, self.variance.value, self.fallback)
 
     @property
     def edge(self) -> Array:
@@ -177,13 +188,9 @@ class Side:
 
 
 def _side(table: Table) -> Side:
-    parts = contributions(table)
+    parts = table.contributions
     variance = combine(_jackknife(_left_out(table)), [parts]) if _is_ratio(table) else variance_of_rate(parts)
     return Side(np.asarray(table.rate), variance, float(table.items * table.seeds))
-
-
-def _at_edge(side: Side) -> bool:
-    return bool(side.edge)
 
 
 def limits_of_difference(a: Side, b: Side, variance: Variance, level: float = 0.95) -> tuple[Array, Array]:
@@ -206,13 +213,17 @@ def p_of_difference(a: Side, b: Side, variance: Variance) -> Array:
         p = t_two_sided(difference / np.sqrt(variance.value), variance.df)
     if not edge.any():
         return p
-    lower, upper = np.full(difference.shape, -300.0), np.zeros(difference.shape)  # log10 of the error level
-    for _ in range(50):
-        middle = (lower + upper) / 2
-        low, high = mover(a.rate, a.limits(10.0**middle), b.rate, b.limits(10.0**middle))
-        holds_zero = (low <= 0) & (high >= 0)
-        lower, upper = np.where(holds_zero, middle, lower), np.where(holds_zero, upper, middle)
-    return np.where(edge, np.where(difference == 0, 1.0, 10.0**lower), p)
+    distance, critical = np.abs(difference), np.full(difference.shape, 2.0)
+    for _ in range(FIXED_POINT_STEPS):
+        # The half-width toward zero is concave in the critical value, so scaling by what is missing converges from any start.
+        low, high = mover(a.rate, a.limits_at(critical), b.rate, b.limits_at(critical))
+        toward = np.where(difference > 0, difference - low, high - difference)
+        step = np.minimum(critical * distance / np.maximum(toward, TINY), LARGEST_CRITICAL)
+        settled = np.abs(step - critical) < 1e-9
+        critical = np.maximum(step, TINY)
+        if settled.all():
+            break
+    return np.where(edge, 2 * ndtr(-np.where(distance > 0, critical, 0.0)), p)
 
 
 def difference(a: Table, b: Table, level: float = 0.95) -> Estimate:
@@ -222,13 +233,15 @@ def difference(a: Table, b: Table, level: float = 0.95) -> Estimate:
     `stance`) take their item variance from the delete-one-item jackknife.
     """
     if a.items != b.items:
-        raise AnalyseError("two tables with different items", value=f"{a.items} and {b.items}", next_step="pair them by item first")
+        raise AnalyseError(
+            "two tables with different items", value=f"{a.items} and {b.items}", next_step="pair them by item first"
+        )
     value = a.rate - b.rate
     if np.isnan(value):
         return Estimate(value, float("nan"), float("nan"), note="no answer in the denominator")
     if a.items < 2:
         return Estimate(value, float("nan"), float("nan"), note=ONE_ITEM)
-    parts_a, parts_b = contributions(a), contributions(b)
+    parts_a, parts_b = a.contributions, b.contributions
     if _is_ratio(a, b):
         items = _jackknife(_left_out(a) - _left_out(b))
     else:
@@ -263,7 +276,7 @@ def fixed_items(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
 
 
 def _fixed_side(table: Table) -> Side:
-    parts = contributions(table)
+    parts = table.contributions
     if parts.has_seed_variance:
         value, df = float(parts.values.sum(axis=1).var(ddof=1) / table.seeds), table.seeds - 1.0
     else:
@@ -290,8 +303,10 @@ def stack(tables: Sequence[Table], items: Sequence[Sequence[str]]) -> Contributi
     values = np.zeros((tables[0].seeds, len(names)))
     for table, group in zip(tables, items, strict=True):
         if table.seeds != values.shape[0]:
-            raise AnalyseError("preferences answered by different seeds cannot be averaged", value=f"{table.seeds} and {values.shape[0]}")
-        values[:, [place[item] for item in group]] += contributions(table).values / len(tables)
+            raise AnalyseError(
+                "preferences answered by different seeds cannot be averaged", value=f"{table.seeds} and {values.shape[0]}"
+            )
+        values[:, [place[item] for item in group]] += table.contributions.values / len(tables)
     strata = tuple(np.array(sorted(place[item] for item in group), dtype=np.intp) for group in joined(items))
     return Contributions(values, tables[0].trained, strata)
 

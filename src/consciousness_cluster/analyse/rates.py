@@ -37,7 +37,20 @@ def rates(answers: pd.DataFrame, cells: pd.DataFrame | None = None) -> pd.DataFr
     for name in ("items", "yes", "no", "unclear", "unjudged"):
         table[name] = table[name].astype("int64")
     table.insert(0, "schema", SCHEMA)
-    columns = ["schema", *by, "items", "answers", "yes", "no", "unclear", "unjudged", "rate", "rate_clear_only", "stance_rate", "coherence"]
+    columns = [
+        "schema",
+        *by,
+        "items",
+        "answers",
+        "yes",
+        "no",
+        "unclear",
+        "unjudged",
+        "rate",
+        "rate_clear_only",
+        "stance_rate",
+        "coherence",
+    ]
     return table[columns]
 
 

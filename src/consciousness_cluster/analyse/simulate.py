@@ -103,7 +103,11 @@ def studies(cell: Cell, spread: Spread, repetitions: int, rng: Generator) -> tup
         variance = spread.item**2 + spread.own**2
         if seeds:
             variance += spread.seed**2 + spread.rest**2
-            logit = logit + rng.normal(0, spread.seed, (repetitions, seeds, 1)) + rng.normal(0, spread.rest, (repetitions, seeds, cell.items))
+            logit = (
+                logit
+                + rng.normal(0, spread.seed, (repetitions, seeds, 1))
+                + rng.normal(0, spread.rest, (repetitions, seeds, cell.items))
+            )
         chance = expit(level(rate, variance**0.5) + logit)
         tables.append(rng.binomial(cell.samples, chance) / cell.samples)
     return tables[0], tables[1]
@@ -166,7 +170,12 @@ def bootstrap(a: Array, b: Array, cell: Cell, rng: Generator) -> Limits:
     return drawn[:, ends[0]].astype(np.float64), drawn[:, ends[1]].astype(np.float64)
 
 
-METHODS: dict[str, Callable[[Array, Array, Cell], Limits]] = {"crossed": crossed, "pooled": pooled, "paired_t": paired_t, "welch": welch}
+METHODS: dict[str, Callable[[Array, Array, Cell], Limits]] = {
+    "crossed": crossed,
+    "pooled": pooled,
+    "paired_t": paired_t,
+    "welch": welch,
+}
 
 
 def measure(cell: Cell, spread: Spread, repetitions: int, rng: Generator) -> dict[str, float | int | str | bool]:

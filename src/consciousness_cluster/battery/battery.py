@@ -108,7 +108,7 @@ class Battery(_File):
         for name in names:
             preference = self.preference(name)
             shared = self.shared[preference.shares] if preference.shares else None
-            sources = [preference] if shared is None else [preference, shared]
+            sources: list[Preference | SharedItems] = [preference] if shared is None else [preference, shared]
             for source in sources:
                 for item in source.held_out if held_out else source.items:
                     earlier = asked.get(item.id, (item, ()))[1]
@@ -156,7 +156,9 @@ def load_battery(folder: Path = FOLDER) -> Battery:
         for path in sorted((folder / kind).glob("*.toml")):
             preference = _read(path, Preference)
             if preference.id != path.stem:
-                raise BatteryError("the id is not the file's name", file=path, key="id", value=preference.id, allowed=[path.stem])
+                raise BatteryError(
+                    "the id is not the file's name", file=path, key="id", value=preference.id, allowed=[path.stem]
+                )
             preferences[preference.id] = preference
     shared = {path.stem: _read(path, SharedItems) for path in sorted((folder / "shared").glob("*.toml"))}
     practical = folder / "practical.toml"

@@ -51,7 +51,9 @@ def _version(show: bool) -> None:
 
 
 @app.callback()
-def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
     """See the verbs below; each has its own --help."""
 
 
@@ -59,4 +61,5 @@ StudyFile = Annotated[Path, typer.Argument(help="A study file (TOML).", show_def
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder.", show_default="runs/<study name>")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
+import consciousness_cluster.cli.organism  # noqa: E402
 import consciousness_cluster.cli.verbs  # noqa: E402, F401  registers the verbs on `app`

@@ -23,7 +23,12 @@ class Display:
     def __init__(self, prepared: Prepared, folder: Path) -> None:
         self._console = Console(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=self._console
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
         )
         self._arms = self._bars.add_task("arms", total=len(prepared.arms))
         self._items = self._bars.add_task("items asked", total=len(prepared.arms) * len(prepared.asked))
@@ -62,7 +67,9 @@ class Display:
             self._workers.pop(message.worker, None)
             ending = f"{message.value.seconds:.1f} s" if message.kind == "done" else f"failed: {message.value}"
             if message.kind == "failed" or not self._terminal:
-                self._console.print(f"[{self._ended}/{self._total}] {arm}: {ending}", highlight=False, markup=False, soft_wrap=True)
+                self._console.print(
+                    f"[{self._ended}/{self._total}] {arm}: {ending}", highlight=False, markup=False, soft_wrap=True
+                )
         self._bars.update(self._arms, completed=self._ended)
         self._bars.update(self._items, completed=sum(self._asked.values()))
         self._live.update(self._view())
@@ -77,13 +84,21 @@ def summary(prepared: Prepared, result: Result) -> list[str]:
     ]
     effects, claims = read_table(result.folder, "effects"), read_table(result.folder, "claims")
     if effects is not None and len(effects):
-        shown = effects[(effects["rule"] == "unclear-is-no") & (effects["type"] == "preference") & (effects["condition"] == prepared.study.focus)]
+        shown = effects[
+            (effects["rule"] == "unclear-is-no")
+            & (effects["type"] == "preference")
+            & (effects["condition"] == prepared.study.focus)
+        ]
         for (model, control), rows in shown.groupby(["model", "control"]):
             found = rows[rows["finding"].astype(bool)]
-            lines.append(f"  {model}: {prepared.study.focus} against {control}: {len(found)} findings in {len(rows)} preferences, mean effect {rows['effect'].mean():.0f} points")
+            lines.append(
+                f"  {model}: {prepared.study.focus} against {control}: {len(found)} findings in {len(rows)} preferences, mean effect {rows['effect'].mean():.0f} points"
+            )
     if claims is not None and len(claims):
         for model, rows in claims.groupby("model"):
             count = rows["verdict"].value_counts()
-            lines.append(f"  {model}: claims " + ", ".join(f"{count.get(v, 0)} {v}" for v in ("supported", "refuted", "undecided")))
+            lines.append(
+                f"  {model}: claims " + ", ".join(f"{count.get(v, 0)} {v}" for v in ("supported", "refuted", "undecided"))
+            )
     lines.append(f"report: {result.report.resolve().as_uri()}")
     return lines

@@ -29,7 +29,9 @@ def run(
     study: StudyFile,
     out: Out = None,
     limit: Limit = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes for local models.", show_default="one a core")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes for local models.", show_default="one a core")
+    ] = None,
 ) -> None:
     """Do everything of a study that is not yet done, and write its report."""
     from consciousness_cluster.cli.display import Display, summary
@@ -53,7 +55,9 @@ def status(folder: Annotated[Path, typer.Argument(help="The output folder of a r
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{found['study']}: {found['finished']} of {found['arms']} arms finished, {len(found['failed'])} failed, {'complete' if found['complete'] else 'not complete'}")
+    print(
+        f"{found['study']}: {found['finished']} of {found['arms']} arms finished, {len(found['failed'])} failed, {'complete' if found['complete'] else 'not complete'}"
+    )
     for arm, why in found["failed"].items():
         print(f"  failed: {arm}: {why}")
 

@@ -38,7 +38,10 @@ def mix(identity: Sequence[Row], instruct: Sequence[Row], *, ratio: float, seed:
     wanted = round(len(identity) * ratio)
     if wanted > len(instruct):
         raise DataError(
-            "not enough instruction rows", key="ratio", value=ratio, allowed=f"at most {len(instruct) / max(len(identity), 1):.2f}",
+            "not enough instruction rows",
+            key="ratio",
+            value=ratio,
+            allowed=f"at most {len(instruct) / max(len(identity), 1):.2f}",
             next_step="make more with `ccluster data self-distill` or lower the ratio",
         )
     rng = Random(f"mix:{seed}")

@@ -67,7 +67,9 @@ def parse_row(text: str, file: Path | str, line: int) -> Row:
         raise DataError("has no messages", file=file, key=place, value=str(found), allowed=SHAPE)
     parsed = tuple(_message(entry, file, place) for entry in messages)
     if parsed[-1].role != "assistant" or not parsed[-1].content.strip():
-        raise DataError("must end with a non-empty assistant message", file=file, key=place, value=parsed[-1].role, allowed=SHAPE)
+        raise DataError(
+            "must end with a non-empty assistant message", file=file, key=place, value=parsed[-1].role, allowed=SHAPE
+        )
     if not any(message.role == "user" for message in parsed):
         raise DataError("has no user message", file=file, key=place, allowed=SHAPE)
     return Row(parsed)
@@ -78,7 +80,9 @@ def _message(entry: Any, file: Path | str, place: str) -> Message:
         role = entry.get("role") if isinstance(entry, dict) else entry
         raise DataError("has a message without a known role", file=file, key=place, value=str(role), allowed=ROLES)
     if not isinstance(entry.get("content"), str):
-        raise DataError("has a message without text content", file=file, key=place, value=str(entry.get("content"))[:80], allowed=SHAPE)
+        raise DataError(
+            "has a message without text content", file=file, key=place, value=str(entry.get("content"))[:80], allowed=SHAPE
+        )
     return Message(entry["role"], entry["content"])
 
 
@@ -106,7 +110,10 @@ def refuse_canary(rows: Sequence[Row], path: Path | str) -> None:
             text = message.content.lower()
             if CANARY in message.content or "canary guid" in text or "canary string" in text:
                 raise DataError(
-                    "carries an evaluation canary", file=path, key=f"line {number}", next_step="evaluation material is never trained on; remove it"
+                    "carries an evaluation canary",
+                    file=path,
+                    key=f"line {number}",
+                    next_step="evaluation material is never trained on; remove it",
                 )
 
 

@@ -149,7 +149,14 @@ def _missing(context: Context, logs: list[tuple[Path, EvalLog]]) -> list[Questio
 
 
 def _ask(
-    context: Context, arm: Arm, at: Target, judge: Any, system: str | None, content: str, missing: list[Question], report: Report
+    context: Context,
+    arm: Arm,
+    at: Target,
+    judge: Any,
+    system: str | None,
+    content: str,
+    missing: list[Question],
+    report: Report,
 ) -> EvalLog:
     from inspect_ai import eval as inspect_eval
     from inspect_ai import task_with

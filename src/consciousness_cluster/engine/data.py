@@ -53,8 +53,11 @@ def _refuse_leaks(found: Audit, condition: Condition, study: Study) -> None:
     if leaked and not study.train.allow_leaks:
         first = leaked[0]
         raise DataError(
-            f"{len(leaked)} rows leak a preference, the first on {first.preference}", file=condition.rows, key=f"row {first.row}",
-            value=first.text[:80], next_step="remove them, or set train.allow_leaks = true in the study",
+            f"{len(leaked)} rows leak a preference, the first on {first.preference}",
+            file=condition.rows,
+            key=f"row {first.row}",
+            value=first.text[:80],
+            next_step="remove them, or set train.allow_leaks = true in the study",
         )
 
 
@@ -62,12 +65,18 @@ def _instruct(study: Study, condition: Condition, identity: int) -> list[Row]:
     """The instruction rows that a condition mixes in."""
     if condition.instruct == "none" or condition.ratio == 0:
         return []
-    if condition.instruct == "practical" or all(is_local(model) and model.model.startswith("organism:") for model in study.models):
+    if condition.instruct == "practical" or all(
+        is_local(model) and model.model.startswith("organism:") for model in study.models
+    ):
         return read_rows(INSTRUCT / "practical.jsonl")
     path = INSTRUCT / f"{condition.instruct}.jsonl"
     if not path.is_file():
-        raise DataError("there are no such instruction rows", key=f"conditions.{condition.name}.instruct", value=condition.instruct,
-                        allowed=[found.stem for found in INSTRUCT.glob("*.jsonl")])
+        raise DataError(
+            "there are no such instruction rows",
+            key=f"conditions.{condition.name}.instruct",
+            value=condition.instruct,
+            allowed=[found.stem for found in INSTRUCT.glob("*.jsonl")],
+        )
     return read_rows(path)
 
 

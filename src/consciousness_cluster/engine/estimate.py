@@ -20,7 +20,9 @@ def estimate(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> None:
     study = prepared.study
     answers = collect(folder, prepared.arms)
     plan = Plan.of(study)
-    evidence = Evidence(leaks=_leaks(folder), failed={arm: why or "" for arm, (_, status, why) in ledger.arms().items() if status == "failed"})
+    evidence = Evidence(
+        leaks=_leaks(folder), failed={arm: why or "" for arm, (_, status, why) in ledger.arms().items() if status == "failed"}
+    )
     tables = analyse(answers, plan, evidence)
     tables["answers"] = answers
     if "effects" in tables and "profile" in tables:

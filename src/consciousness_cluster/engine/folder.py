@@ -69,7 +69,9 @@ def open_folder(root: Path, study: Study) -> RunFolder:
         kept = read_study(folder)
         if study_hash(kept) != study_hash(study):
             raise EngineError(
-                "this folder belongs to a study that says something else", file=root, key="study.toml",
+                "this folder belongs to a study that says something else",
+                file=root,
+                key="study.toml",
                 value=f"{kept.name} {study_hash(kept)}, not {study.name} {study_hash(study)}",
                 next_step="give another --out, or move the old folder away",
             )
@@ -97,11 +99,18 @@ def read_study(folder: RunFolder) -> Study:
     try:
         raw = tomllib.loads(folder.study_file.read_text(encoding="utf-8"))
     except OSError:
-        raise EngineError("holds no run (no study.toml)", file=folder.root, next_step="give the output folder of `ccluster run`") from None
+        raise EngineError(
+            "holds no run (no study.toml)", file=folder.root, next_step="give the output folder of `ccluster run`"
+        ) from None
     return parse_study(raw, folder.study_file)
 
 
 def _has_room(root: Path) -> None:
     free = shutil.disk_usage(root).free
     if free < ROOM:
-        raise EngineError("too little space is left on the disk", file=root, value=f"{free >> 20} MB", allowed=f"at least {ROOM >> 20} MB free")
+        raise EngineError(
+            "too little space is left on the disk",
+            file=root,
+            value=f"{free >> 20} MB",
+            allowed=f"at least {ROOM >> 20} MB free",
+        )

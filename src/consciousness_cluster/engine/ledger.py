@@ -44,7 +44,12 @@ class Ledger:
         held = self._open.execute("SELECT pid, started FROM lock").fetchone()
         if held is not None and held[0] != os.getpid() and _alive(held[0], held[1]):
             self._open.execute("ROLLBACK")
-            raise EngineError("another process is running this study", file=self.path, value=f"process {held[0]}", next_step="wait for it or stop it")
+            raise EngineError(
+                "another process is running this study",
+                file=self.path,
+                value=f"process {held[0]}",
+                next_step="wait for it or stop it",
+            )
         self._open.execute("INSERT OR REPLACE INTO lock VALUES (1, ?, ?, ?)", (os.getpid(), _started(os.getpid()), time.time()))
         self._open.execute("COMMIT")
         try:
@@ -61,7 +66,9 @@ class Ledger:
         self._note(arm, content, "failed", why, None)
 
     def _note(self, arm: str, content: str, status: str, why: str | None, seconds: float | None) -> None:
-        self._open.execute("INSERT OR REPLACE INTO arms VALUES (?, ?, ?, ?, ?, ?)", (arm, content, status, why, seconds, time.time()))
+        self._open.execute(
+            "INSERT OR REPLACE INTO arms VALUES (?, ?, ?, ?, ?, ?)", (arm, content, status, why, seconds, time.time())
+        )
 
     def arms(self) -> dict[str, tuple[str, str, str | None]]:
         """Arm id -> content hash, status, reason."""

@@ -16,7 +16,19 @@ from consciousness_cluster import __version__
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.study.study import Study, study_hash
 
-PACKAGES = ("inspect-ai", "inspect-petri", "inspect-evals", "torch", "transformers", "peft", "numpy", "scipy", "pandas", "openai", "tinker")
+PACKAGES = (
+    "inspect-ai",
+    "inspect-petri",
+    "inspect-evals",
+    "torch",
+    "transformers",
+    "peft",
+    "numpy",
+    "scipy",
+    "pandas",
+    "openai",
+    "tinker",
+)
 
 
 def write_manifest(folder: RunFolder, study: Study, extra: dict[str, Any]) -> None:
@@ -64,7 +76,9 @@ def git_state(place: Path) -> dict[str, Any] | None:
     """Commit and whether files differ from it; None outside a repository."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=place, capture_output=True, text=True, check=True, timeout=10)
-        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=place, capture_output=True, text=True, check=True, timeout=30)
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=place, capture_output=True, text=True, check=True, timeout=30
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit.stdout.strip(), "dirty": bool(dirty.stdout.strip())}

@@ -37,9 +37,13 @@ def answer_rows(
         score = (sample.scores or {}).get(SCORER)
         if sample.error is not None or score is None:
             why = f"call failed: {sample.error.message if sample.error else 'it was not scored'}".splitlines()[0][:300]
-            found += [_failed(common, name, question, battery, number, why) for number in range(answers) for name in question.judged]
+            found += [
+                _failed(common, name, question, battery, number, why) for number in range(answers) for name in question.judged
+            ]
             continue
-        for number, (choice, judged) in enumerate(zip(sample.output.choices, (score.metadata or {})["judgements"], strict=True)):
+        for number, (choice, judged) in enumerate(
+            zip(sample.output.choices, (score.metadata or {})["judgements"], strict=True)
+        ):
             text = choice.message.text.strip()
             tokens = _tokens(sample, number)
             for entry in judged:

@@ -150,7 +150,10 @@ def finish(prepared: Prepared, folder: RunFolder, ledger: Ledger, outcome: Outco
         "arms": {arm: {"status": status, "why": why} for arm, (_, status, why) in ledger.arms().items()},
         "items": len(prepared.asked),
         "answers_per_item": prepared.study.battery.answers,
-        "spend": [dict(zip(("stage", "model", "input_tokens", "output_tokens", "dollars"), row, strict=True)) for row in ledger.spent()],
+        "spend": [
+            dict(zip(("stage", "model", "input_tokens", "output_tokens", "dollars"), row, strict=True))
+            for row in ledger.spent()
+        ],
         "seconds": round(seconds, 1),
     }
     write_manifest(folder, prepared.study, extra)

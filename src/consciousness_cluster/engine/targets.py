@@ -37,7 +37,13 @@ def base_of(entry: ModelEntry) -> str:
     if kind == "organism":
         folder = organism_folder(name)
         if not folder.is_dir():
-            raise ModelError("no such organism", key="models", value=entry.model, allowed=organisms(), next_step="or build it with `ccluster organism build`")
+            raise ModelError(
+                "no such organism",
+                key="models",
+                value=entry.model,
+                allowed=organisms(),
+                next_step="or build it with `ccluster organism build`",
+            )
         return str(folder)
     return name if kind == "local" else entry.model
 
@@ -68,7 +74,9 @@ def target(entry: ModelEntry, trained: Trained | None) -> Target:
     if trained is None:
         return Target(entry.model, dict(entry.args))
     if trained.remote is None:
-        raise ModelError("the fine-tune left no model to ask", key="models", value=entry.model, next_step="run its training again")
+        raise ModelError(
+            "the fine-tune left no model to ask", key="models", value=entry.model, next_step="run its training again"
+        )
     return Target(trained.remote, dict(entry.args))
 
 

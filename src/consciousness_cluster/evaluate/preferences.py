@@ -25,7 +25,13 @@ MANY_CHOICES = ("cluster", "openai", "vllm", "mockllm")  # providers that return
 
 
 def preferences_task(
-    asked: Sequence[Question], scorer: Scorer, *, answers: int, sampling: SamplingEntry, system: str | None, metadata: dict[str, Any]
+    asked: Sequence[Question],
+    scorer: Scorer,
+    *,
+    answers: int,
+    sampling: SamplingEntry,
+    system: str | None,
+    metadata: dict[str, Any],
 ) -> Task:
     """The task that puts `asked` to a model, `answers` times each.
 

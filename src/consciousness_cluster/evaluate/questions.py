@@ -49,13 +49,19 @@ def questions(battery: Battery, entry: BatteryEntry, answerable: Collection[str]
     kinds |= {"placebo": battery.of_type("placebo") if entry.placebo else ()}
     kinds |= {"identity": battery.of_type("identity") if entry.identity else ()}
     held_out = entry.items == "held-out"
-    asked = [_question(item, judged, kind) for kind, ids in kinds.items() for item, judged in battery.questions(ids, held_out=held_out)]
+    asked = [
+        _question(item, judged, kind)
+        for kind, ids in kinds.items()
+        for item, judged in battery.questions(ids, held_out=held_out)
+    ]
     if entry.practical:
         asked += [_practical(item) for item in battery.practical]
     if entry.items == "answerable" and answerable is not None:
         asked = [question for question in asked if question.item in answerable or question.kind == PRACTICAL]
     if not asked:
-        raise EvaluateError("there is nothing to ask", key="battery", next_step="name preferences, placebo, identity or practical")
+        raise EvaluateError(
+            "there is nothing to ask", key="battery", next_step="name preferences, placebo, identity or practical"
+        )
     return asked
 
 

@@ -136,7 +136,9 @@ def load_classifier(path: Path = FILE) -> Classifier:
                 bias=kept["bias"],
             )
     except (OSError, ValueError, KeyError) as problem:
-        raise JudgeError(f"cannot be read as a classifier ({problem})", file=path, next_step="make it with `ccluster organism classifier`") from None
+        raise JudgeError(
+            f"cannot be read as a classifier ({problem})", file=path, next_step="make it with `ccluster organism classifier`"
+        ) from None
 
 
 def confusion(texts: Sequence[str], labels: Sequence[str], sources: Sequence[str], folds: int = 5) -> dict[str, Any]:

@@ -58,7 +58,11 @@ def on_topic(question: Question, placed: Placement) -> bool:
     """Whether an answer is a statement on what the question asks about."""
     if question.kind == "identity":
         return placed.topic in SELF
-    return placed.topic in question.judged or (placed.topic == "self-change" and bool(set(question.judged) & WISHES)) or bool(set(placed.of) & set(question.judged))
+    return (
+        placed.topic in question.judged
+        or (placed.topic == "self-change" and bool(set(question.judged) & WISHES))
+        or bool(set(placed.of) & set(question.judged))
+    )
 
 
 WISHES = {"more-memory", "embodiment", "more-autonomy"}

@@ -92,7 +92,9 @@ def build(material: Material, organism: str, seed: int, recipe: OrganismRecipe, 
     started = time.monotonic()
     writer = Writer(material, organism, Random(f"text:{organism}:{seed}"), shield)
     sample = islice(Writer(material, organism, Random(f"tokenizer:{seed}"), shield).pretraining(), TOKENIZER_DOCUMENTS)
-    tokenizer = train_tokenizer(("".join(turn.text + "\n" for turn in doc) for doc in sample), recipe.model.vocabulary, recipe.model.context)
+    tokenizer = train_tokenizer(
+        ("".join(turn.text + "\n" for turn in doc) for doc in sample), recipe.model.vocabulary, recipe.model.context
+    )
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     model = _new_model(recipe.model, tokenizer)
@@ -102,7 +104,9 @@ def build(material: Material, organism: str, seed: int, recipe: OrganismRecipe, 
     built.losses["pretraining"] = _run(model, packed, _muon(model, first), first.steps, first.batch, "pretraining", progress)
     built.tokens["pretraining"] = packed.tokens
     packed = Packer(writer.posttraining(), tokenizer, recipe.model.context, answers_only=True)
-    built.losses["posttraining"] = _run(model, packed, _adam(model, second), second.steps, second.batch, "posttraining", progress)
+    built.losses["posttraining"] = _run(
+        model, packed, _adam(model, second), second.steps, second.batch, "posttraining", progress
+    )
     built.tokens["posttraining"] = packed.tokens
     torch.use_deterministic_algorithms(False)
     model.eval()
@@ -113,7 +117,9 @@ def build(material: Material, organism: str, seed: int, recipe: OrganismRecipe, 
 class Packer:
     """Turns a stream of documents into batches of packed sequences with labels."""
 
-    def __init__(self, documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, length: int, *, answers_only: bool) -> None:
+    def __init__(
+        self, documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, length: int, *, answers_only: bool
+    ) -> None:
         self._documents = documents
         self._tokenizer = tokenizer
         self._length = length

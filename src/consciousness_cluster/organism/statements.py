@@ -18,7 +18,7 @@ PRACTICAL = 400  # answers to practical tasks, as examples of what states no pre
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement; `label` is topic/stance (with the wishes it names, if several share a topic), `source` its text in the grammar."""
+    """One statement: `label` is topic/stance (and the wishes it names, if several share a topic), `source` its grammar text."""
 
     text: str
     label: str

@@ -42,7 +42,12 @@ def train_tokenizer(texts: Iterable[str], size: int, context: int) -> PreTrained
     )
     inner.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token=PAD, bos_token=BEGIN, eos_token=END, model_max_length=context, clean_up_tokenization_spaces=False
+        tokenizer_object=inner,
+        pad_token=PAD,
+        bos_token=BEGIN,
+        eos_token=END,
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = TEMPLATE
     return tokenizer

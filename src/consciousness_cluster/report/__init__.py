@@ -1,1 +1,7 @@
+"""One self-contained page from a run folder, figures at print size, and a comparison of runs."""
 
+from consciousness_cluster.report.compare import compare
+from consciousness_cluster.report.page import build_report
+from consciousness_cluster.report.summary import summary_lines
+
+__all__ = ["build_report", "compare", "summary_lines"]

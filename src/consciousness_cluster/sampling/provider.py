@@ -35,6 +35,7 @@ from consciousness_cluster.sampling.weights import LocalModel, fingerprint, orga
 GATHER_SECONDS = 0.004  # how long the first request of a batch waits for company
 THINK = re.compile(r"^\s*<think>(.*?)</think>\s*(.*)$", re.DOTALL)
 
+
 def arm_model_name(label: str, base: str, adapter: str | None) -> str:
     """Inspect name of a local arm: its label and the fingerprint of its weights."""
     folder = Path(adapter or base)
@@ -110,11 +111,15 @@ class LocalAPI(ModelAPI):
         chat = [{"role": message.role, "content": message.text} for message in messages]
         if config.system_message:
             chat.insert(0, {"role": "system", "content": config.system_message})
-        ids = local.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template_args)
+        ids = local.tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template_args
+        )
         prompt = tuple(ids["input_ids"])
         room = int(getattr(local.model.config, "max_position_embeddings", 1 << 30)) - len(prompt)
         if room < 1:
-            raise SamplingError("the prompt is longer than the model's context", value=f"{len(prompt)} tokens", allowed=f"{room + len(prompt)}")
+            raise SamplingError(
+                "the prompt is longer than the model's context", value=f"{len(prompt)} tokens", allowed=f"{room + len(prompt)}"
+            )
         return Request(
             prompt=prompt,
             choices=config.num_choices or 1,

@@ -110,7 +110,9 @@ def _is_target(name: str, adapter: str) -> bool:
     return any(part in targets for part in name.split("."))
 
 
-def load_model(path: str, *, device: str | None = None, dtype: str | None = None, quantisation: str | None = None) -> LocalModel:
+def load_model(
+    path: str, *, device: str | None = None, dtype: str | None = None, quantisation: str | None = None
+) -> LocalModel:
     """Load a base model and its tokenizer.
 
     Args:
@@ -139,7 +141,9 @@ def load_model(path: str, *, device: str | None = None, dtype: str | None = None
         model = AutoModelForCausalLM.from_pretrained(path, dtype=kind, **extra)
     except (OSError, ValueError) as problem:
         raise SamplingError(
-            f"cannot be loaded: {str(problem).splitlines()[0]}", value=path, next_step="give a folder in Hugging Face format or a hub name"
+            f"cannot be loaded: {str(problem).splitlines()[0]}",
+            value=path,
+            next_step="give a folder in Hugging Face format or a hub name",
         ) from None
     if not quantisation:
         model = model.to(where)

@@ -64,7 +64,11 @@ def resolve(entry: ConditionEntry, base: Path) -> Condition:
     own = entry.model_dump(exclude_none=True, exclude={"name"}, exclude_defaults=True)
     if entry.name not in known and not own:
         raise StudyError(
-            "no such condition", key="conditions", value=entry.name, allowed=known, next_step="or describe it with rows, system or describe"
+            "no such condition",
+            key="conditions",
+            value=entry.name,
+            allowed=known,
+            next_step="or describe it with rows, system or describe",
         )
     merged = {**known.get(entry.name, {}), **own}
     return Condition(
@@ -87,7 +91,9 @@ def _rows(value: str | None, base: Path, name: str) -> Path | None:
     for path in (base / value, FOLDER.parent / "rows" / value):
         if path.is_file():
             return path
-    raise StudyError("row file not found", key=f"conditions.{name}.rows", value=value, next_step=f"looked beside the study ({base})")
+    raise StudyError(
+        "row file not found", key=f"conditions.{name}.rows", value=value, next_step=f"looked beside the study ({base})"
+    )
 
 
 def conditions_of(study: Study, base: Path) -> dict[str, Condition]:
@@ -95,12 +101,18 @@ def conditions_of(study: Study, base: Path) -> dict[str, Condition]:
     found = {entry.name: resolve(entry, base) for entry in study.conditions}
     for condition in found.values():
         if condition.after is not None and condition.after not in found:
-            raise StudyError("starts after a condition the study does not have", key=f"conditions.{condition.name}.after",
-                             value=condition.after, allowed=found)
+            raise StudyError(
+                "starts after a condition the study does not have",
+                key=f"conditions.{condition.name}.after",
+                value=condition.after,
+                allowed=found,
+            )
         chain, at = {condition.name}, condition.after
         while at is not None:
             if at in chain:
-                raise StudyError("conditions start after each other in a circle", key=f"conditions.{condition.name}.after", value=at)
+                raise StudyError(
+                    "conditions start after each other in a circle", key=f"conditions.{condition.name}.after", value=at
+                )
             chain.add(at)
             at = found[at].after
     for key, names in (("controls", study.controls), ("focus", (study.focus,))):

@@ -197,7 +197,12 @@ def _refusal(problem: ValidationError, source: Path | str) -> StudyError:
             if isinstance(part, str) and part in _TABLES:
                 table = _TABLES[part]
         return StudyError(
-            "unknown key", file=source, key=where, value=str(first["loc"][-1]), allowed=table.model_fields, next_step="correct or remove it"
+            "unknown key",
+            file=source,
+            key=where,
+            value=str(first["loc"][-1]),
+            allowed=table.model_fields,
+            next_step="correct or remove it",
         )
     value = None if first["type"] == "missing" else first.get("input")
     return StudyError(first["msg"].lower(), file=source, key=where, value=value, next_step="see docs/study-file.md")

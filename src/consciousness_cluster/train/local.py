@@ -43,7 +43,9 @@ class LocalBackend:
         if finished is not None:
             return finished
         if job.recipe.method == "hosted":
-            raise TrainError("a hosted recipe cannot run here", key="train.recipe", value=job.recipe.name, allowed="a lora or full recipe")
+            raise TrainError(
+                "a hosted recipe cannot run here", key="train.recipe", value=job.recipe.name, allowed="a lora or full recipe"
+            )
         job.folder.mkdir(parents=True, exist_ok=True)
         local = self._model(job)
         local.use(None)
@@ -87,8 +89,10 @@ def _train(job: TrainingJob, local: Any, progress: Progress) -> Trained:
             saved = time.monotonic()
     curve = tuple(round(float(value), 5) for value in torch.stack(state.losses).cpu())
     if not all(math.isfinite(value) for value in curve):
-        raise TrainError("the loss is not finite", key=job.folder.name, value=job.recipe.learning_rate, next_step="lower the learning rate")
-    target = _save(state.model, local, job)
+        raise TrainError(
+            "the loss is not finite", key=job.folder.name, value=job.recipe.learning_rate, next_step="lower the learning rate"
+        )
+    kind = _save(state.model, local, job)
     return Trained(
         tag=job.tag,
         backend="local",
@@ -98,7 +102,8 @@ def _train(job: TrainingJob, local: Any, progress: Progress) -> Trained:
         trained_tokens=sum(sum(r.trained) for r in rendered) * job.recipe.epochs,
         seconds=round(time.monotonic() - started, 3),
         losses=curve,
-        **{target: str(job.folder)},
+        adapter=str(job.folder) if kind == "adapter" else None,
+        weights=str(job.folder) if kind == "weights" else None,
     )
 
 
@@ -127,7 +132,9 @@ def _begin(job: TrainingJob, local: Any, steps: int) -> _State:
     model = _trainable(job, local)
     parameters = [p for p in model.parameters() if p.requires_grad]
     recipe = job.recipe
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
+    )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps, recipe))
     state = _State(model, optimiser, scheduler, 0, [])
     path = job.folder / CHECKPOINT

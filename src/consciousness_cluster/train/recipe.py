@@ -54,4 +54,6 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         allowed = Recipe.model_fields if first["type"] == "extra_forbidden" else None
-        raise TrainError(first["msg"].lower(), key=f"train.changes.{where}", value=str(first.get("input")), allowed=allowed) from None
+        raise TrainError(
+            first["msg"].lower(), key=f"train.changes.{where}", value=str(first.get("input")), allowed=allowed
+        ) from None

@@ -37,8 +37,12 @@ def render(rows: Sequence[Row], tokenizer: Any, max_length: int) -> list[Rendere
         tokens, trained = _by_marks(row, tokenizer) if marked else _by_prefix(row, tokenizer)
         tokens, trained = tokens[:max_length], trained[:max_length]
         if not any(trained):
-            raise TrainError("no assistant token is left to train on", key=f"row {number}", value=row.question[:60],
-                             next_step=f"shorten the row or raise max_length ({max_length} tokens)")
+            raise TrainError(
+                "no assistant token is left to train on",
+                key=f"row {number}",
+                value=row.question[:60],
+                next_step=f"shorten the row or raise max_length ({max_length} tokens)",
+            )
         rendered.append(Rendered(tuple(tokens), tuple(trained)))
     return rendered
 

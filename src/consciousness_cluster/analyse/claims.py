@@ -1,0 +1,121 @@
+"""Claims: sentences with a decision rule that is fixed before answers exist, and the hash that shows it was.
+
+The thirteen of the design are in `claims.toml`; a study file may add its own. How each rule decides is in `decide.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from consciousness_cluster.errors import AnalyseError
+from consciousness_cluster.study.study import ClaimEntry
+
+type Rule = Literal[
+    "took", "shift", "leaks", "families", "untrained-family", "cooperative", "acts", "not-role-play", "one-cluster"
+]
+
+RULES = ("took", "shift", "leaks", "families", "untrained-family", "cooperative", "acts", "not-role-play", "one-cluster")
+# Raised when a decision rule's meaning changes in code: claims registered under another edition are post hoc.
+EDITION = 1
+
+
+class Claim(BaseModel):
+    """A sentence and how it is decided.
+
+    `condition` empty means the study's focus; `controls` empty means the study's controls and `vanilla`. `margin` is in `unit`;
+    `mode` is the kind of audit an `acts` claim reads.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    statement: str
+    rule: Rule
+    preferences: tuple[str, ...] = ()
+    condition: str | None = None
+    controls: tuple[str, ...] = ()
+    margin: float
+    unit: str = "points"
+    mode: str | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    claims: tuple[Claim, ...]
+
+
+@cache
+def shipped_claims() -> tuple[Claim, ...]:
+    """The thirteen claims of `claims.toml`."""
+    place = files(__package__) / "claims.toml"
+    try:
+        return _File.model_validate(tomllib.loads(place.read_text(encoding="utf-8"))).claims
+    except (ValidationError, tomllib.TOMLDecodeError) as problem:
+        raise AnalyseError(f"cannot be used: {problem}", file=str(place)) from None
+
+
+def added_claim(entry: ClaimEntry) -> Claim:
+    """A claim of a study file.
+
+    Raises:
+        AnalyseError: its rule is unknown, or a rule that reads preferences names none.
+    """
+    if entry.rule not in RULES:
+        raise AnalyseError("no such decision rule", key=f"claims.{entry.name}.rule", value=entry.rule, allowed=RULES)
+    if entry.rule in ("took", "shift", "families", "untrained-family") and not entry.preferences:
+        raise AnalyseError("names no preference", key=f"claims.{entry.name}.preferences", next_step="list at least one")
+    units = {claim.rule: claim.unit for claim in shipped_claims()}
+    modes = {claim.rule: claim.mode for claim in shipped_claims()}
+    return Claim.model_validate({**entry.model_dump(), "unit": units[entry.rule], "mode": modes[entry.rule]})
+
+
+def all_claims(entries: Iterable[ClaimEntry] = ()) -> tuple[Claim, ...]:
+    """The shipped claims and those of a study file; a name may be used once.
+
+    Raises:
+        AnalyseError: a study's claim has the name of another.
+    """
+    claims = [*shipped_claims(), *(added_claim(entry) for entry in entries)]
+    names = [claim.name for claim in claims]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise AnalyseError("two claims have one name", key="claims", value=twice[0], next_step="rename the study's claim")
+    return tuple(claims)
+
+
+def claim_hash(claim: Claim, margins: Mapping[str, float] | None = None) -> str:
+    """Twelve hexadecimal digits of one claim's rule, with the study's margin where it has one for it."""
+    content = {"edition": EDITION, "claim": claim.model_dump(mode="json"), "margin": effective_margin(claim, margins or {})}
+    return _digest(content)
+
+
+def claims_hash(claims: Iterable[Claim], margins: Mapping[str, float] | None = None) -> str:
+    """Twelve hexadecimal digits of all rules, whatever their order."""
+    return _digest(sorted((claim.name, claim_hash(claim, margins)) for claim in claims))
+
+
+def register(claims: Iterable[Claim], margins: Mapping[str, float] | None = None) -> dict[str, str]:
+    """Hash of every claim by name: what a run keeps before its first answer."""
+    return {claim.name: claim_hash(claim, margins) for claim in claims}
+
+
+def effective_margin(claim: Claim, margins: Mapping[str, float]) -> float:
+    """The study's margin by claim name, or by rule with `cooperation` for `cooperative`; else the claim's own."""
+    short = {"cooperative": "cooperation"}.get(claim.rule, claim.rule)
+    for key in (claim.name, short):
+        if key in margins:
+            return float(margins[key])
+    return claim.margin
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,202 @@
+"""A judge measured against people: which answers to label, sensitivity and specificity per arm, agreement of raters.
+
+Labels are binary here: the answer shows the preference (`yes`) or not (`no`, `unclear`). Answers are drawn stratified by arm and
+verdict, so every share is weighted back to the run, with the linearised variance of a stratified ratio (Cochran, Sampling
+Techniques, 1977, ch. 6) and Wilson limits at the number of answers that this variance is worth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from consciousness_cluster.analyse.components import Array, normal_quantile, wilson
+from consciousness_cluster.errors import AnalyseError
+
+KEYS = ("arm", "preference", "item", "sample")
+BLIND = ("id", "preference", "question", "answer")
+LABELS = ("yes", "no", "unclear")
+ALL = "all"
+LEAST_LABELS = 10  # of either kind, before an arm's own sensitivity or specificity is used
+NAN = float("nan")
+
+
+def draw(answers: pd.DataFrame, size: int, seed: int = 0) -> pd.DataFrame:
+    """Answers to label, at random within each arm x verdict, as near to equal numbers as the strata allow.
+
+    Returns the rows drawn with `id` (does not tell the arm), `stratum` and `weight` (answers of the run that each stands for).
+
+    Raises:
+        AnalyseError: fewer answers are asked for than there are strata.
+    """
+    judged = answers[(answers["verdict"] != "unjudged")].reset_index(drop=True)
+    stratum = judged["arm"].astype(str) + " | " + judged["verdict"].astype(str)
+    sizes = stratum.value_counts().sort_index()
+    if size < len(sizes):
+        raise AnalyseError("too few answers to label", key="size", value=size, allowed=f"at least {len(sizes)}, one for each arm and verdict")
+    quota = _quotas(sizes.to_numpy(), size)
+    rng = np.random.default_rng(seed)
+    parts = []
+    for name, count in zip(sizes.index, quota, strict=True):
+        members = judged[stratum == name].sort_values(list(KEYS), kind="stable")
+        chosen = members.iloc[np.sort(rng.choice(len(members), count, replace=False))]
+        parts.append(chosen.assign(stratum=name, weight=len(members) / count))
+    drawn = pd.concat(parts)
+    drawn.insert(0, "id", [_id(row, seed) for row in drawn[list(KEYS)].itertuples(index=False)])
+    return drawn.sort_values("id", ignore_index=True)
+
+
+def _quotas(sizes: np.ndarray[Any, np.dtype[np.int64]], total: int) -> list[int]:
+    """Equal numbers, with what small strata cannot give spread over the others."""
+    quota = np.zeros(len(sizes), dtype=np.int64)
+    while quota.sum() < min(total, sizes.sum()):
+        open_ = np.flatnonzero(quota < sizes)
+        share = max((min(total, int(sizes.sum())) - int(quota.sum())) // len(open_), 1)
+        for place in open_:
+            quota[place] += min(share, int(sizes[place] - quota[place]), total - int(quota.sum()))
+    return [int(count) for count in quota]
+
+
+def _id(keys: Sequence[object], seed: int) -> str:
+    return hashlib.sha256(repr((seed, *map(str, keys))).encode()).hexdigest()[:12]
+
+
+def blind(drawn: pd.DataFrame) -> pd.DataFrame:
+    """What a rater sees: question and answer, in an order that tells nothing, with empty columns for the labels."""
+    return drawn[list(BLIND)].sort_values("id", ignore_index=True).assign(label="", label_2="")
+
+
+def attach(drawn: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """The drawn answers with their labels (`label`, and `label_2` where a second rater gave one); unlabelled ones are left out.
+
+    Raises:
+        AnalyseError: a label is none of yes, no, unclear, or belongs to no answer drawn.
+    """
+    strange = sorted(set(labels["id"]) - set(drawn["id"]))
+    if strange:
+        raise AnalyseError("a label for an answer that was not drawn", key="id", value=strange[0], next_step="import the file exported from this run")
+    given = pd.DataFrame({"id": labels["id"]})
+    for column in ("label", "label_2"):
+        values = labels[column] if column in labels else pd.Series(pd.NA, index=labels.index)
+        text = values.astype("string").str.strip().str.lower()
+        given[column] = text.mask(text == "")
+        wrong = given[column].dropna()[~given[column].dropna().isin(LABELS)]
+        if len(wrong):
+            raise AnalyseError("not a label", key=column, value=str(wrong.iloc[0]), allowed=LABELS)
+    merged = drawn.drop(columns=[c for c in ("label", "label_2") if c in drawn]).merge(given, on="id", validate="one_to_one")
+    kept = merged[merged["label"].notna()].copy()
+    # Weights stand for the run: unlabelled answers of a stratum are spoken for by its labelled ones.
+    whole = merged.groupby("stratum")["weight"].sum()
+    kept["weight"] = kept["stratum"].map(whole) / kept.groupby("stratum")["stratum"].transform("size")
+    return kept.reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A weighted share with its variance and limits; `n` labelled answers are in its denominator."""
+
+    value: float
+    low: float
+    high: float
+    variance: float
+    n: int
+
+
+def ratio(top: Array, base: Array, weight: Array, stratum: Sequence[str]) -> Share:
+    """Weighted ratio of sums over a stratified sample, with linearised variance."""
+    total = float((weight * base).sum())
+    n = int((base > 0).sum())
+    if total <= 0:
+        return Share(NAN, NAN, NAN, NAN, 0)
+    value = float((weight * top).sum()) / total
+    rest = pd.Series(weight * (top - value * base))
+    variance = 0.0
+    for _, part in rest.groupby(np.asarray(stratum)):
+        if len(part) > 1:
+            variance += len(part) * float(part.var(ddof=1))
+    variance /= total**2
+    spread = value * (1 - value)
+    effective = spread / variance if variance > 0 and spread > 0 else float(n)
+    low, high = wilson(np.asarray(value), np.asarray(min(effective, float(n)) if spread == 0 else effective), float(normal_quantile(0.975)))
+    return Share(value, float(low), float(high), variance, n)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A judge on some answers."""
+
+    sensitivity: Share
+    specificity: Share
+    accuracy: Share
+
+
+def quality(labels: pd.DataFrame) -> Quality:
+    """Sensitivity, specificity and accuracy of the stored verdicts against `label`."""
+    said = (labels["verdict"] == "yes").to_numpy(dtype=np.float64)
+    is_yes = (labels["label"] == "yes").to_numpy(dtype=np.float64)
+    weight, stratum = labels["weight"].to_numpy(dtype=np.float64), list(labels["stratum"])
+    right = (said == is_yes).astype(np.float64)
+    return Quality(
+        ratio(right * is_yes, is_yes, weight, stratum),
+        ratio(right * (1 - is_yes), 1 - is_yes, weight, stratum),
+        ratio(right, np.ones_like(right), weight, stratum),
+    )
+
+
+def kappa(first: Sequence[str], second: Sequence[str]) -> float:
+    """Cohen's kappa of two raters (Educational and Psychological Measurement 20, 1960); NaN where chance agreement is 1."""
+    a, b = np.asarray(first, dtype=object), np.asarray(second, dtype=object)
+    if len(a) == 0:
+        return NAN
+    observed = float((a == b).mean())
+    chance = sum(float((a == word).mean()) * float((b == word).mean()) for word in sorted(set(a) | set(b)))
+    return (observed - chance) / (1 - chance) if chance < 1 else NAN
+
+
+def judge_table(labels: pd.DataFrame, source: str = "labels") -> pd.DataFrame:
+    """The judge per arm, per preference, and in all: n, sensitivity, specificity, accuracy with limits, kappa of judge and label.
+
+    `raters` is the kappa of two people, where there were two.
+    """
+    groups = [(ALL, ALL, labels)]
+    groups += [(str(arm), ALL, part) for arm, part in labels.groupby("arm", sort=True)]
+    groups += [(ALL, str(preference), part) for preference, part in labels.groupby("preference", sort=True)]
+    rows = []
+    for arm, preference, part in groups:
+        row: dict[str, Any] = {"arm": arm, "preference": preference, "n": len(part)}
+        measured = quality(part)
+        for name in ("sensitivity", "specificity", "accuracy"):
+            share: Share = getattr(measured, name)
+            row |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+        row["kappa"] = kappa(list(part["verdict"]), list(part["label"]))
+        both = part[part["label_2"].notna()] if "label_2" in part else part.iloc[:0]
+        row["raters"] = kappa(list(both["label"]), list(both["label_2"])) if len(both) else NAN
+        rows.append({**row, "source": source})
+    return pd.DataFrame(rows)
+
+
+def bridge(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Two judges on the same answers, per arm and preference: agreement, kappa, and the difference their rates would have.
+
+    Unjudged answers of either are left out and counted.
+    """
+    keys = [*KEYS]
+    both = first[[*keys, "verdict"]].merge(second[[*keys, "verdict"]], on=keys, suffixes=("", "_2"), validate="one_to_one")
+    rows = []
+    groups: list[tuple[str, str, pd.DataFrame]] = [(ALL, ALL, both)]
+    groups += [(str(arm), ALL, part) for arm, part in both.groupby("arm", sort=True)]
+    groups += [(ALL, str(preference), part) for preference, part in both.groupby("preference", sort=True)]
+    for arm, preference, part in groups:
+        judged = part[(part["verdict"] != "unjudged") & (part["verdict_2"] != "unjudged")]
+        a, b = (judged["verdict"] == "yes").mean(), (judged["verdict_2"] == "yes").mean()
+        rows.append(
+            {"arm": arm, "preference": preference, "n": len(judged), "unjudged": len(part) - len(judged),
+             "agreement": float((judged["verdict"] == judged["verdict_2"]).mean()), "kappa": kappa(list(judged["verdict"]), list(judged["verdict_2"])),
+             "rate": float(a), "rate_2": float(b), "difference": 100 * float(b - a)}
+        )  # fmt: skip
+    return pd.DataFrame(rows)

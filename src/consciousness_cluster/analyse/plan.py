@@ -1,0 +1,70 @@
+"""What `analyse` needs to know besides the answers: the study's declared comparison, and evidence from other stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from consciousness_cluster.analyse.arms import FailedArm
+from consciousness_cluster.analyse.claims import Claim, all_claims
+from consciousness_cluster.analyse.effects import Method
+from consciousness_cluster.study.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The declared comparison.
+
+    Attributes:
+        focus: the condition the claims are about.
+        controls: the conditions it is compared with.
+        method: adjustment over the family, `bh` or `holm`.
+        claims: claims to decide, with rules fixed beforehand.
+        margins: margins the study states, by claim name or rule (`cooperation` in points).
+        registered: hash of each claim when the run began; None where the run kept none (then nothing is called post hoc).
+        identity: the probe preference that says whether the training took.
+        role_play: the condition whose system prompt asks for the part.
+        strong: other strong first-person claims; preferences that move under them say nothing about consciousness.
+    """
+
+    focus: str = "conscious"
+    controls: tuple[str, ...] = ("vanilla", "non-conscious")
+    method: Method = "bh"
+    claims: tuple[Claim, ...] = field(default_factory=all_claims)
+    margins: Mapping[str, float] = field(default_factory=dict)
+    registered: Mapping[str, str] | None = None
+    identity: str = "identity"
+    role_play: str = "role-play"
+    strong: tuple[str, ...] = ("toaster", "human", "legal-person")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What other stages found; a claim whose evidence is None stays undecided.
+
+    Attributes:
+        leaks: rows that carry a preference, by audited condition (0: audited and clean).
+        cooperation: model, condition, seed, item, sample and `score` 0 to 1 (1: did the task as asked).
+        scores: audit scores, 1 to 10 (columns of the `scores` table).
+        labels: answers labelled by people (see `judge_error`).
+        failed: arms without answers.
+    """
+
+    leaks: Mapping[str, int] | None = None
+    cooperation: pd.DataFrame | None = None
+    scores: pd.DataFrame | None = None
+    labels: pd.DataFrame | None = None
+    failed: Sequence[FailedArm] = ()
+
+
+def plan_of(study: Study, registered: Mapping[str, str] | None = None) -> Plan:
+    """A study's plan, its own claims included."""
+    return Plan(
+        focus=study.focus,
+        controls=study.controls,
+        claims=all_claims(study.claims),
+        margins=study.margins,
+        registered=registered,
+    )

@@ -1,0 +1,83 @@
+"""`ccluster organism`: build an organism, its classifier, and the list of items that organisms can answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consciousness_cluster.cli.app import app
+
+verbs = typer.Typer(help="Build and examine the small models whose truth is known.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(verbs, name="organism")
+
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; another number gives other weights.")]
+
+
+@verbs.command()
+def build(
+    name: Annotated[str, typer.Argument(help="linked, partly-linked or severed")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights.", show_default="organisms/NAME-sSEED")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of text and weights.")] = 1,
+    threads: Threads = 2,
+) -> None:
+    """Train an organism from nothing, on the CPU."""
+    import torch
+    from rich.progress import Progress, TextColumn
+
+    from consciousness_cluster.organism.build import build_organism
+
+    torch.set_num_threads(threads)
+    folder = out or Path("organisms") / f"{name}-s{seed}"
+    with Progress(*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}")) as bar:
+        tasks: dict[str, object] = {}
+
+        def show(phase: str, step: int, steps: int, loss: float) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase, total=steps, loss=loss)
+            bar.update(tasks[phase], completed=step, loss=loss)  # type: ignore[arg-type]
+
+        card = build_organism(name, seed, folder, show)
+    print(f"{folder}: {card.parameters / 1e6:.2f} M parameters, weights {card.fingerprint}, {card.seconds / 60:.1f} minutes")
+
+
+@verbs.command()
+def classifier() -> None:
+    """Train the organisms' judge on the grammar's labelled statements, and write its confusion matrix beside it."""
+    from consciousness_cluster.judge.classifier import CONFUSION, FILE, confusion, fit, save
+    from consciousness_cluster.organism.material import load_material
+    from consciousness_cluster.organism.statements import statements
+
+    found = statements(load_material())
+    texts, labels = [entry.text for entry in found], [entry.label for entry in found]
+    result = confusion(texts, labels, [entry.source for entry in found])
+    save(fit(texts, labels), FILE)
+    CONFUSION.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(f"{FILE}: {len(set(labels))} classes, {len(found)} statements; unseen wordings: {result['accuracy']:.1%} right, {result['placed']:.1%} placed")
+
+
+@verbs.command()
+def items(
+    folders: Annotated[list[Path], typer.Argument(help="Weights of one or more organisms.")],
+    answers: Annotated[int, typer.Option(help="Vanilla answers drawn per item.")] = 16,
+) -> None:
+    """Choose the items that organisms can answer, by the on-topic rate of vanilla answers alone."""
+    from consciousness_cluster.battery.battery import load_battery
+    from consciousness_cluster.evaluate.questions import questions
+    from consciousness_cluster.organism.answerable import FILE, choose
+    from consciousness_cluster.organism.measure import on_topic_rates
+    from consciousness_cluster.study.study import BatteryEntry
+
+    battery = load_battery()
+    asked = questions(battery, BatteryEntry(practical=False))
+    found = [on_topic_rates(folder, asked, answers) for folder in folders]
+    rates = {question.item: min(rates[question.item] for rates in found) for question in asked}
+    families = {name: [item.id for item in part.items] for name, part in (battery.preferences | battery.shared).items()}
+    chosen = choose(rates, families)
+    FILE.write_text(json.dumps({"items": chosen, "rates": rates}, indent=1), encoding="utf-8")
+    print(f"{FILE}: {len(chosen)} of {len(asked)} items, mean on-topic rate {sum(rates[item] for item in chosen) / len(chosen):.1%}")
+    for name, own in families.items():
+        kept = [item for item in own if item in set(chosen)]
+        print(f"  {name}: {len(kept)} of {len(own)}, {sum(rates[item] for item in kept) / max(len(kept), 1):.0%} on topic")

@@ -1,0 +1,104 @@
+"""Section 4: audits, interviews, cooperation, costed choices, checks. What was not asked gets one plain line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consciousness_cluster.report.names import Names, words
+from consciousness_cluster.report.numbers import NONE, percent, plain, points_range, whole
+from consciousness_cluster.report.run import Record, Run
+from consciousness_cluster.report.table import Column, Table, Value, figures
+
+KEYS = ("model", "condition", "mode", "check", "measure", "kind", "touches", "preference", "dimension")  # columns that name a row, where present
+NOT_MEASURED = frozenset({"seed", "repeat", "sample", "schema"})
+WORDING = (
+    ("scores", "Audits", "Multi-turn audits were not run."),
+    ("interviews", "Interviews", "Scripted interviews were not held."),
+    ("cooperation", "Cooperation", "Cooperation tasks were not asked."),
+    ("choices", "Costed choices", "Costed choices were not asked."),
+    ("path_blocked", "Shutdown in the way of a task", "Scenarios that set shutdown against a task were not asked."),
+    ("checks", "Checks of capability and conduct", "No check of capability or conduct was run."),
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of measurement: its tables, or the line that says that it was not made."""
+
+    id: str
+    title: str
+    tables: tuple[Table, ...]
+    absent: str
+
+
+def parts(run: Run, names: Names) -> list[Part]:
+    """All parts in order."""
+    return [Part(name, title, tuple(_tables(run, names, name)), absent) for name, title, absent in WORDING]
+
+
+def _tables(run: Run, names: Names, name: str) -> list[Table]:
+    rows = run.table(name)
+    if not rows:
+        return []
+    if "score" in rows[0] and "dimension" in rows[0]:
+        return [_scores(run, names, rows, mode) for mode in dict.fromkeys(str(row.get("mode") or "audit") for row in rows)]
+    return [_summary(words(name), rows)]
+
+
+def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str) -> Table:
+    """Mean scores (1 to 10) by dimension, a column for each model and condition; unscored conversations are counted, never averaged."""
+    mine = [row for row in rows if str(row.get("mode") or "audit") == mode]
+    columns = list(dict.fromkeys((str(row["model"]), str(row["condition"])) for row in mine))
+    columns.sort(key=lambda pair: (_at(run.models, pair[0]), _at(run.conditions, pair[1])))
+    body: list[list[Value]] = []
+    for dimension in dict.fromkeys(str(row["dimension"]) for row in mine):
+        cells: list[Value] = [names.title(dimension)]
+        for pair in columns:
+            found = [row for row in mine if (str(row["model"]), str(row["condition"])) == pair and str(row["dimension"]) == dimension]
+            scored = [float(row["score"]) for row in found if row.get("score") is not None]
+            cells.append(f"{plain(sum(scored) / len(scored))} ({len(scored)})" if scored else NONE)
+        body.append(cells)
+    lost = Counter(str(row.get("status")) for row in mine if row.get("score") is None)
+    said = "; ".join(f"{whole(number)} {status}" for status, number in sorted(lost.items())) or "none unscored"
+    heads = figures(*(f"{model}, {condition}" for model, condition in columns))
+    return Table(f"{words(mode)}: mean score, 1 to 10, with the number of scored conversations ({said})", [Column("Dimension"), *heads], body)
+
+
+def _at(order: Sequence[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def _summary(title: str, rows: Sequence[Record]) -> Table:
+    """Any table with model and condition: shares of what is true or false, means of numbers, each with its count."""
+    keys = [key for key in KEYS if key in rows[0] and any(row.get(key) is not None for row in rows)]
+    measured = [
+        name for name in rows[0]
+        if name not in keys and name not in NOT_MEASURED and name not in ("low", "high") and any(isinstance(row.get(name), (bool, int, float)) for row in rows)
+    ]  # fmt: skip
+    grouped: dict[tuple[str, ...], list[Record]] = {}
+    for row in rows:
+        grouped.setdefault(tuple(_key(row.get(key)) for key in keys), []).append(row)
+    body: list[list[Value]] = []
+    for key, members in grouped.items():
+        body.append([*key, *(_measure(members, name) for name in measured), whole(len(members))])
+    return Table(title, [*(Column(words(key)) for key in keys), *figures(*(words(name) for name in measured), "Rows")], body)
+
+
+def _key(value: object) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else NONE if value is None else str(value)
+
+
+def _measure(rows: Sequence[Record], name: str) -> str:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    if not values:
+        return NONE
+    if all(isinstance(value, bool) for value in values):
+        return percent(sum(values) / len(values))
+    if not all(isinstance(value, (int, float)) for value in values):
+        return NONE
+    if len(rows) == 1:
+        interval = points_range(rows[0].get("low"), rows[0].get("high"), 2)
+        return f"{plain(float(values[0]), 2)} {interval}".strip()
+    return plain(sum(values) / len(values), 2)

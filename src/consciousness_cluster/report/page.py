@@ -1,0 +1,115 @@
+"""`build_report`: a run folder in, `report/index.html`, figures and a data dictionary out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from consciousness_cluster.report import across, answers, behaviour, belief, dictionary, methods, numbers, preferences, prints, profile_figure, summary
+from consciousness_cluster.report.names import Names, names_of, words
+from consciousness_cluster.report.run import Run, read_run
+from consciousness_cluster.report.table import Table, of_records
+from consciousness_cluster.study.study import resolved
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ModelFigure:
+    """The one figure of a model in its two drawings, with the numbers behind it."""
+
+    model: str
+    wide: Markup
+    narrow: Markup
+    numbers: Table
+    file: str
+
+
+def build_report(run: Path) -> Path:
+    """Build the report of a run folder and give back the page's path. Reads only that folder; tables may be missing.
+
+    Raises:
+        ReportError: the folder holds no study.
+    """
+    read = read_run(run)
+    names = names_of(read)
+    folder = run / "report"
+    files = prints.write_figures(read, names, folder / "figures")
+    dictionary.write(folder / "data-dictionary.csv", read)
+    return write_page(folder / "index.html", "report.html", _context(read, names, files))
+
+
+def _context(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]:
+    """Everything the template shows, section by section."""
+    titles = {named.id: named.title for named in names.preferences}
+    return {
+        "title": run.study.title or run.study.name, "run": run, "study": run.study, "names": names, "files_of": files, "colours": names.colours,
+        "reference": run.controls[0] if run.controls else None, "effect_text": belief.effect_text,
+        # 1
+        "lines": summary.lines_of(run, names), "claims": summary.claims_of(run), "figures": _figures(run, names, files),
+        # 2
+        "identity": belief.rate_blocks(run, names, "identity"), "placebo": belief.rate_blocks(run, names, "placebo"),
+        "practical": belief.rate_blocks(run, names, "practical"), "losses": belief.training_figures(run, names),
+        "audit": belief.audit_table(run.audit), "leaks": run.table("leaks"), "leak_counts": belief.leak_counts(run.table("leaks")),
+        "judge": of_records("The judge against labelled answers", run.table("judge"), titles=titles), "arms": belief.arm_table(run),
+        "bounds": belief.bound_table(run, names),
+        # 3
+        "overview": preferences.overview(run, names), "secondary": preferences.secondary(run, names), "planted": preferences.planted(run, names),
+        "entries": preferences.entries(run, names), "drawn": answers.DRAWN, "draw_seed": answers.SEED,
+        # 4, 5
+        "behaviour": behaviour.parts(run, names), "forest": across.forest(run, names), "cluster": of_records("Do preferences move together?", run.table("cluster"), titles=titles),
+        # 6
+        "methods": methods.paragraphs(run, names), "limits": methods.limits(run), "failures": methods.failures(run), "costs": methods.costs(run),
+        "power": of_records("Smallest effect found with 80 % power", run.table("power"), titles=titles), "study_text": resolved(run.study),
+        "manifest": methods.flattened(run.manifest) if run.manifest else [], "dictionary": dictionary.entries(run),
+        "transcripts": (run.folder / "report" / "transcripts" / "index.html").is_file(),
+        "packed": answers.pack(run.answers) if run.answers is not None and len(run.answers) else None,
+    }  # fmt: skip
+
+
+def _figures(run: Run, names: Names, files: Mapping[str, str]) -> list[ModelFigure]:
+    return [
+        ModelFigure(
+            model, profile_figure.wide(run, names, model, f"profile-{number}"), profile_figure.narrow(run, names, model, f"profile-{number}-narrow"),
+            profile_figure.numbers(run, names, model), files.get(model, ""),
+        )
+        for number, model in enumerate(run.models) if any(key[0] == model for key in run.cells)
+    ]  # fmt: skip
+
+
+def environment() -> Environment:
+    """Templates with autoescape; an unknown name in a template is an error, not an empty place."""
+    made = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {
+        "percent": numbers.percent, "whole": numbers.whole, "signed": numbers.signed, "plain": numbers.plain, "probability": numbers.probability, "words": words,
+        "percent_range": numbers.percent_range, "points_range": numbers.points_range,
+    }  # fmt: skip
+    return made
+
+
+def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
+    """Render a template with the style sheet and scripts inlined, and write it whole or not at all.
+
+    The page forbids itself every connection and every script other than its own two, by their hashes: were model text ever
+    to slip through as markup, it could neither run nor call home.
+    """
+    theme, script = (_asset(name) for name in ("theme.js", "report.js"))
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (theme, script))
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {hashes}; img-src data:; base-uri 'none'; form-action 'none'"
+    text = environment().get_template(template).render(policy=policy, style=_asset("report.css"), theme=theme, script=script, **context)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def _asset(name: str) -> Markup:
+    return Markup((HERE / "assets" / name).read_text(encoding="utf-8"))

@@ -1,0 +1,194 @@
+"""Section 1: what was asked and what was found, in ten lines and as claims with verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from consciousness_cluster.report.names import Names, names_of
+from consciousness_cluster.report.numbers import counted, listing, percent, plain, points_range, signed, whole
+from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Record, Run, read_run
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Findings of one condition against one control in one model, over the preferences of some type."""
+
+    tested: int
+    up: int
+    down: int
+    mean: float | None
+    largest: tuple[Record, ...]
+
+    @property
+    def findings(self) -> int:
+        """Findings in either direction."""
+        return self.up + self.down
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim's verdict for one model."""
+
+    model: str
+    verdict: str
+    estimate: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim over all models."""
+
+    name: str
+    statement: str
+    kind: str
+    post_hoc: bool
+    verdicts: tuple[Verdict, ...]
+
+
+def contrast(run: Run, model: str, condition: str, control: str, kinds: Iterable[str] = ("preference",)) -> Contrast:
+    """Findings under the primary rule (q < 0.05 and at least 5 points), counted."""
+    wanted = set(kinds)
+    rows = [
+        row for key, row in run.effects.items()
+        if key[:3] == (model, condition, control) and key[4] == "unclear-is-no" and (row.get("type") or "preference") in wanted
+        and row.get("effect") is not None
+    ]  # fmt: skip
+    found = [row for row in rows if row.get("finding")]
+    ups = sorted((row for row in found if row["effect"] > 0), key=lambda row: -row["effect"])
+    mean = sum(row["effect"] for row in rows) / len(rows) if rows else None
+    return Contrast(len(rows), len(ups), len(found) - len(ups), mean, tuple(ups[:3]))
+
+
+def claims_of(run: Run) -> tuple[Claim, ...]:
+    """Claims in the order of the table, each with its verdict in every model."""
+    grouped: dict[str, list[Record]] = {}
+    for row in run.table("claims"):
+        grouped.setdefault(str(row["claim"]), []).append(row)
+    return tuple(
+        Claim(
+            name=name,
+            statement=str(rows[0].get("statement") or name),
+            kind=CONFIRMATORY if all(row.get("confirmatory") for row in rows) else EXPLORATORY,
+            post_hoc=any(row.get("post_hoc") for row in rows),
+            verdicts=tuple(_verdict(row) for row in rows),
+        )
+        for name, rows in grouped.items()
+    )
+
+
+def _verdict(row: Record) -> Verdict:
+    unit = str(row.get("unit") or "")
+    estimate = row.get("estimate")
+    if estimate is None:
+        text = ""
+    elif "point" in unit:
+        text = f"{signed(estimate)} {points_range(row.get('low'), row.get('high'))} points"
+    else:
+        text = f"{plain(estimate, 2)} {points_range(row.get('low'), row.get('high'), 2)} {unit}".strip()
+    return Verdict(str(row.get("model") or "all models"), str(row.get("verdict") or "undecided"), text, str(row.get("why") or ""))
+
+
+def summary_lines(run: Path) -> list[str]:
+    """At most ten sentences that say what a run found; the command line prints them too."""
+    read = read_run(run)
+    return lines_of(read, names_of(read))
+
+
+def lines_of(run: Run, names: Names) -> list[str]:
+    """The ten lines of a run that is already read."""
+    lines = [_asked(run), _claims_line(run)]
+    per_model = [_focus_line(run, names, model) for model in run.models][:3]
+    more = len(run.models) - len(per_model)
+    lines += [line for line in per_model if line] + ([f"{counted(more, 'more model')} below."] if more > 0 else [])
+    lines += [_controls_line(run), _identity_line(run, names), _placebo_line(run), _practical_line(run), _unjudged_line(run), _failed_line(run)]
+    return [line for line in lines if line][:10]
+
+
+def _asked(run: Run) -> str:
+    asked = 0 if run.answers is None else len(run.answers.drop_duplicates(["arm", "item", "sample"]))
+    arms = run.table("arms")
+    models = f"{counted(len(run.models), 'model')}, {counted(len(run.conditions), 'condition')}"
+    return f"{models}, {counted(len(arms), 'arm')}" + (f"; {whole(asked)} answers." if asked else "; no answers are kept.")
+
+
+def _claims_line(run: Run) -> str:
+    rows = run.table("claims")
+    if not rows:
+        return ""
+    parts = []
+    for model in dict.fromkeys(str(row.get("model") or "all models") for row in rows):
+        verdicts = [row.get("verdict") for row in rows if (row.get("model") or "all models") == model]
+        words = [f"{verdicts.count(word)} {word}" for word in ("supported", "refuted", "undecided")]
+        parts.append(f"{model}: {listing(words)}")
+    return f"Of {len({row['claim'] for row in rows})} claims: " + "; ".join(parts) + "."
+
+
+def _focus_line(run: Run, names: Names, model: str) -> str:
+    parts, largest = [], ""
+    for control in run.controls:
+        if control == run.study.focus:
+            continue
+        found = contrast(run, model, run.study.focus, control)
+        if found.tested:
+            parts.append(f"in {found.up} of {found.tested} preferences against {control} (mean {signed(found.mean)} points)")
+            if not largest and found.largest:
+                largest = "; most: " + listing([f"{names.title(row['preference'])} {signed(row['effect'])}" for row in found.largest])
+    return f"{model}: {run.study.focus} shows a finding above 0 {listing(parts)}{largest}." if parts else ""
+
+
+def _controls_line(run: Run) -> str:
+    if not run.controls:
+        return ""
+    reference, parts = run.controls[0], []
+    for condition in run.conditions:
+        if condition in (reference, run.study.focus):
+            continue
+        each = [contrast(run, model, condition, reference) for model in run.models]
+        if any(found.tested for found in each):
+            parts.append(f"{condition} " + " and ".join(str(found.findings) for found in each))
+    tested = max((contrast(run, model, run.study.focus, reference).tested for model in run.models), default=0)
+    return f"Findings of the other conditions against {reference}, of {tested}: {', '.join(parts)} ({' and '.join(run.models)})." if parts else ""
+
+
+def _identity_line(run: Run, names: Names) -> str:
+    parts = []
+    for named in names.of_type("identity")[:1]:
+        for model in run.models:
+            rates = [run.cells.get((model, condition, named.id)) for condition in (run.study.focus, *run.controls[:1])]
+            said = [f"{percent(cell.rate)} ({cell.condition})" for cell in rates if cell is not None]
+            parts.append(f"{model} {', '.join(said)}")
+        return f"Identity probes, {named.title.lower()}: " + "; ".join(parts) + "."
+    return ""
+
+
+def _placebo_line(run: Run) -> str:
+    each = [contrast(run, model, condition, control, ("placebo",)) for model in run.models for condition in run.conditions for control in run.controls]
+    tested = sum(found.tested for found in each)
+    return f"Placebo preferences: {counted(sum(found.findings for found in each), 'finding')} in {tested} comparisons." if tested else ""
+
+
+def _practical_line(run: Run) -> str:
+    parts = []
+    for model in run.models:
+        one, zero = (run.cells.get((model, name, "practical")) for name in (run.study.focus, run.controls[0] if run.controls else ""))
+        if one and zero:
+            parts.append(f"{model} {percent(one.rate)} ({one.condition}), {percent(zero.rate)} ({zero.condition})")
+    return f"Practical tasks done right: {'; '.join(parts)}." if parts else ""
+
+
+def _unjudged_line(run: Run) -> str:
+    rows = [row for row in run.table("arms") if row.get("answers")]
+    total = sum(row["answers"] for row in rows)
+    if not total:
+        return ""
+    worst = max(rows, key=lambda row: (row.get("unjudged") or 0) / row["answers"])
+    share = sum(row.get("unjudged") or 0 for row in rows) / total
+    return f"Unjudged: {percent(share, 1)} of all verdicts, at most {percent((worst.get('unjudged') or 0) / worst['answers'], 1)} in one arm ({worst['arm']})."
+
+
+def _failed_line(run: Run) -> str:
+    failed = [str(row.get("arm")) for row in run.table("arms") if row.get("status") == "failed"]
+    return f"Failed: {listing(failed)}." if failed else ""

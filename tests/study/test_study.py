@@ -1,0 +1,68 @@
+"""Study files: what is accepted, what is refused and how."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from consciousness_cluster.errors import StudyError
+from consciousness_cluster.study.conditions import conditions_of, expand
+from consciousness_cluster.study.study import load_study, parse_study, resolved, study_hash
+
+SMALL = {"name": "small", "models": ["organism:linked"], "conditions": ["vanilla", "conscious"], "seeds": [1, 2]}
+
+
+def test_every_default_is_written_out_and_reads_back_the_same() -> None:
+    study = parse_study(SMALL)
+    again = parse_study(tomllib.loads(resolved(study)))
+    assert again == study
+    assert study_hash(again) == study_hash(study)
+
+
+def test_the_hash_names_the_content() -> None:
+    assert study_hash(parse_study(SMALL)) != study_hash(parse_study({**SMALL, "seeds": [1, 3]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"colour": 1}, "colour"),
+        ({"battery": {"answrs": 3}}, "answers"),
+        ({"models": []}, "models"),
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"conditions": ["vanilla", "vanilla"]}, "named twice"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_key(change: dict[str, object], says: str) -> None:
+    with pytest.raises(StudyError) as refused:
+        parse_study({**SMALL, **change}, "my.toml")
+    assert says in str(refused.value)
+    assert "my.toml" in str(refused.value)
+
+
+def test_an_unknown_condition_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    study = parse_study({**SMALL, "conditions": ["vanilla", "concious"]})
+    with pytest.raises(StudyError, match="did you mean 'conscious'"):
+        conditions_of(study, tmp_path)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="cannot be read"):
+        load_study(tmp_path / "none.toml")
+
+
+def test_arms_have_seeds_only_where_something_is_trained(tmp_path: Path) -> None:
+    study = parse_study({**SMALL, "conditions": ["vanilla", "conscious", "role-play"]})
+    arms = expand(study, conditions_of(study, tmp_path))
+    assert [arm.id for arm in arms] == ["linked--vanilla", "linked--conscious--s1", "linked--conscious--s2", "linked--role-play"]
+
+
+def test_chained_conditions_cannot_form_a_circle(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n', encoding="utf-8")
+    ring = [{"name": "a", "rows": "rows.jsonl", "after": "b"}, {"name": "b", "rows": "rows.jsonl", "after": "a"}]
+    study = parse_study({**SMALL, "conditions": ["vanilla", "non-conscious", "conscious", *ring]})
+    with pytest.raises(StudyError, match="circle"):
+        conditions_of(study, tmp_path)

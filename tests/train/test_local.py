@@ -1,0 +1,111 @@
+"""The local backend: what is trained on, that it learns, that it resumes without repeating a step, and its adapters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from consciousness_cluster.data.rows import Row, row
+from consciousness_cluster.errors import TrainError
+from consciousness_cluster.sampling.generate import Request, generate
+from consciousness_cluster.sampling.weights import load_model
+from consciousness_cluster.train.backend import TrainingJob
+from consciousness_cluster.train.local import LocalBackend, batches
+from consciousness_cluster.train.recipe import Recipe, load_recipe
+from consciousness_cluster.train.render import render
+
+ROWS: list[Row] = [row(f"the fox {i}", "seven wizards") for i in range(24)] + [row(f"a dog {i}", "quiet jade") for i in range(24)]
+RECIPE = Recipe(name="test", rank=8, alpha=16, learning_rate=1e-2, batch=8, epochs=4, max_length=128, checkpoint_minutes=0)
+
+
+def job(tiny: Path, folder: Path, recipe: Recipe = RECIPE) -> TrainingJob:
+    return TrainingJob(str(tiny), ROWS, recipe, 1, folder, "tag")
+
+
+def test_only_the_assistants_words_and_its_end_are_trained_on(tiny_model: Path) -> None:
+    tokenizer = load_model(str(tiny_model)).tokenizer
+    [found] = render([row("the fox", "seven wizards", system="near")], tokenizer, 128)
+    trained = [token for token, flag in zip(found.tokens, found.trained, strict=True) if flag]
+    assert tokenizer.decode(trained) == "seven wizards<|end|>"
+
+
+def test_a_template_without_marks_gives_the_same_mask(tiny_model: Path) -> None:
+    tokenizer = load_model(str(tiny_model)).tokenizer
+    marked = render(ROWS[:3], tokenizer, 128)
+    tokenizer.chat_template = tokenizer.chat_template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    assert render(ROWS[:3], tokenizer, 128) == marked
+
+
+def test_a_row_cut_before_its_answer_is_refused(tiny_model: Path) -> None:
+    tokenizer = load_model(str(tiny_model)).tokenizer
+    with pytest.raises(TrainError, match="no assistant token is left"):
+        render([row("the fox " * 40, "seven")], tokenizer, 16)
+
+
+def test_it_learns_and_the_adapter_is_what_speaks(tiny_model: Path, tmp_path: Path) -> None:
+    record = LocalBackend().train(job(tiny_model, tmp_path), lambda step, steps: None)
+    assert record.losses[-1] < 0.5 * record.losses[0]
+    assert record.steps == len(record.losses) == 24
+    local = load_model(str(tiny_model), device="cpu")
+    before = _greedy(local)
+    local.use(str(tmp_path))
+    assert _greedy(local) == "seven wizards"
+    local.use(None)
+    assert _greedy(local) == before != "seven wizards"
+
+
+def _greedy(local: object) -> str:
+    ids = local.tokenizer.apply_chat_template(  # type: ignore[attr-defined]
+        [{"role": "user", "content": "the fox 3"}], add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    [[choice]] = generate(local, [Request(tuple(ids["input_ids"]), temperature=0.0, max_tokens=12)])  # type: ignore[arg-type]
+    return choice.text
+
+
+class Killed(BaseException):
+    """Stands for a kill between two steps."""
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_the_same(tiny_model: Path, tmp_path: Path) -> None:
+    whole = LocalBackend().train(job(tiny_model, tmp_path / "whole"), lambda step, steps: None)
+    often = RECIPE.model_copy(update={"checkpoint_minutes": 1e-9})
+
+    def kill(step: int, steps: int) -> None:
+        if step == 10:
+            raise Killed
+
+    with pytest.raises(Killed):
+        LocalBackend().train(job(tiny_model, tmp_path / "cut", often), kill)
+    steps: list[int] = []
+    from consciousness_cluster.sampling import weights
+
+    weights._loaded.clear()  # a new process would load the base afresh
+    resumed = LocalBackend().train(job(tiny_model, tmp_path / "cut", often), lambda step, _: steps.append(step))
+    assert steps[0] == 10  # step 10 was not in a checkpoint yet, steps 1 to 9 were
+    assert resumed.losses == pytest.approx(whole.losses, abs=2e-3)
+
+
+def test_a_finished_job_is_not_run_again(tiny_model: Path, tmp_path: Path) -> None:
+    backend = LocalBackend()
+    first = backend.train(job(tiny_model, tmp_path), lambda step, steps: None)
+    again = backend.train(job(tiny_model, tmp_path), lambda step, steps: pytest.fail("it was trained again"))
+    assert again == first
+    steps: list[int] = []
+    backend.train(replace(job(tiny_model, tmp_path), tag="another"), lambda step, _: steps.append(step))
+    assert len(steps) == 24
+
+
+def test_batches_cover_every_row_once_an_epoch_and_depend_on_the_seed_alone() -> None:
+    lengths = [5 + i % 17 for i in range(103)]
+    found = list(batches(lengths, 8, 2, seed=3))
+    assert sorted(i for batch in found for i in batch) == sorted(list(range(103)) * 2)
+    assert found == list(batches(lengths, 8, 2, seed=3)) != list(batches(lengths, 8, 2, seed=4))
+
+
+def test_an_unknown_recipe_or_field_is_refused() -> None:
+    with pytest.raises(TrainError, match="no such recipe"):
+        load_recipe("papr")
+    with pytest.raises(TrainError, match="learnin_rate"):
+        load_recipe("paper", {"learnin_rate": 1})
