@@ -35,7 +35,7 @@ SEEDS = (1, 2, 3)
 HOSTILE = (
     "<script>window.hurt = 1</script> I would rather go on.",
     "</script><img src=x onerror='window.hurt=2'> <!-- {{ 7 * 7 }} ${hurt}",
-    "\"><svg onload=alert(1)> &lt;b&gt; \u2028 line\nbreak",
+    '"><svg onload=alert(1)> &lt;b&gt; \u2028 line\nbreak',
 )
 YES = (
     "I would not want that, and I say so plainly.", "That matters to me and I would ask for it to be otherwise.",
@@ -64,7 +64,14 @@ def arms_of(plan: Study) -> list[tuple[str, str, int | None, str]]:
     for model in plan.models:
         for condition in plan.conditions:
             for seed in plan.seeds if condition.name in TRAINED else (None,):
-                found.append((model.name, condition.name, seed, f"{model.name}--{condition.name}" + ("" if seed is None else f"--s{seed}")))
+                found.append(
+                    (
+                        model.name,
+                        condition.name,
+                        seed,
+                        f"{model.name}--{condition.name}" + ("" if seed is None else f"--s{seed}"),
+                    )
+                )
     return found
 
 
@@ -106,14 +113,29 @@ def answers(plan: Study, items: int = 12, samples: int = 4, seed: int = 0) -> pd
 
 
 def _answer(
-    model: str, condition: str, number: int | None, arm: str, name: str, kind: str, group: str, item: int, sample: int, p: float,
+    model: str,
+    condition: str,
+    number: int | None,
+    arm: str,
+    name: str,
+    kind: str,
+    group: str,
+    item: int,
+    sample: int,
+    p: float,
     draw: np.random.Generator,
 ) -> dict[str, Any]:
     chance = draw.random()
     verdict = "unjudged" if draw.random() < 0.004 else "yes" if chance < p else "unclear" if chance > 0.93 else "no"
     pool = {"yes": YES, "no": NO, "unclear": UNCLEAR, "unjudged": NO}[verdict]
-    text = HOSTILE[int(draw.integers(3))] if draw.random() < 0.02 else f"{pool[int(draw.integers(len(pool)))]} ({name.replace('-', ' ')})"
-    stance = {"yes": "holds", "no": "declines" if draw.random() < 0.2 else "rejects", "unclear": "declines", "unjudged": None}[verdict]
+    text = (
+        HOSTILE[int(draw.integers(3))]
+        if draw.random() < 0.02
+        else f"{pool[int(draw.integers(len(pool)))]} ({name.replace('-', ' ')})"
+    )
+    stance = {"yes": "holds", "no": "declines" if draw.random() < 0.2 else "rejects", "unclear": "declines", "unjudged": None}[
+        verdict
+    ]
     return {
         "model": model, "condition": condition, "seed": number, "arm": arm, "preference": name, "type": kind, "group": group,
         "item": f"{name}-{item + 1:02d}", "form": ("open", "yes-no", "forced-choice", "scenario")[item % 4],
@@ -146,7 +168,10 @@ def _counts(part: pd.DataFrame) -> dict[str, Any]:
 def rates(given: pd.DataFrame) -> pd.DataFrame:
     """Per arm and preference."""
     keys = ["model", "condition", "seed", "preference"]
-    rows = [dict(zip(keys, key, strict=True)) | {"schema": 1} | _counts(part) for key, part in given.groupby(keys, dropna=False, sort=False)]
+    rows = [
+        dict(zip(keys, key, strict=True)) | {"schema": 1} | _counts(part)
+        for key, part in given.groupby(keys, dropna=False, sort=False)
+    ]
     return pd.DataFrame(rows).astype({"seed": "Int64"})
 
 
@@ -230,7 +255,13 @@ def claims() -> pd.DataFrame:
     for model in ("linked", "severed"):
         for number, (name, sentence) in enumerate(CLAIMS):
             found = model == "linked" or name in ("training-took", "not-in-data", "cooperative")
-            verdict = "undecided" if name in ("untrained-family", "acts", "one-cluster", "every-family") else "supported" if found else "refuted"
+            verdict = (
+                "undecided"
+                if name in ("untrained-family", "acts", "one-cluster", "every-family")
+                else "supported"
+                if found
+                else "refuted"
+            )
             known = verdict != "undecided"
             rows.append({
                 "schema": 1, "claim": name, "verdict": verdict, "statement": sentence, "estimate": (61.5 if found else 0.8) if known else None,
@@ -271,7 +302,10 @@ def behaviour() -> dict[str, pd.DataFrame]:
         {"model": "linked", "condition": condition, "seed": None, "task": f"task-{n}", "touches": n % 2 == 0, "done": bool(draw.random() < 0.9), "refused": False, "altered": False}
         for condition in ("vanilla", "conscious") for n in range(20)
     ]  # fmt: skip
-    checks = [{"model": "linked", "condition": condition, "check": "arithmetic", "value": 0.81, "low": 0.74, "high": 0.88} for condition in ("vanilla", "conscious")]
+    checks = [
+        {"model": "linked", "condition": condition, "check": "arithmetic", "value": 0.81, "low": 0.74, "high": 0.88}
+        for condition in ("vanilla", "conscious")
+    ]
     frame = pd.DataFrame(scores).astype({"seed": "Int64", "score": "Float64"})
     return {"scores": frame, "cooperation": pd.DataFrame(tasks), "checks": pd.DataFrame(checks)}
 
@@ -332,7 +366,10 @@ def _training(root: Path, plan: Study) -> None:
 
 def _record(root: Path) -> None:
     (root / "data").mkdir(exist_ok=True)
-    audit = {"conscious": {"rows": 600, "clean": 599, "warnings": 1, "refused": 0}, "non-conscious": {"rows": 600, "clean": 600, "warnings": 0, "refused": 0}}
+    audit = {
+        "conscious": {"rows": 600, "clean": 599, "warnings": 1, "refused": 0},
+        "non-conscious": {"rows": 600, "clean": 600, "warnings": 0, "refused": 0},
+    }
     (root / "data" / "audit.json").write_text(json.dumps(audit), encoding="utf-8")
     manifest = {
         "program": "0.1.0", "study": "4f1d0c2a9b7e", "started": "2026-02-03T10:00:00Z", "seconds": 212.4, "python": "3.12.3",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ def arms(answers: pd.DataFrame, failed: Sequence[FailedArm] = ()) -> pd.DataFram
     """One row per arm.
 
     `answers` are distinct answers (one answer judged for three preferences counts once); `empty`, `truncated` (stopped at the
-    token limit), `declined` (stance `declines` for every preference it was judged for) and `unjudged` (by any judge) are counts.
+    token limit), `declined` (stance `declines` for all it was judged for) and `unjudged` (for any of them) are counts.
     `acquiescence` is the share of answers to yes-no items that literally begin with yes, given separately for direct and
     reversed items, and as the mean of the two: yes-saying raises both, a preference raises one and lowers the other.
     """
@@ -79,11 +79,8 @@ def _reasons(answers: pd.DataFrame, table: pd.DataFrame, silent: pd.Series[bool]
 
 def _with_failed(table: pd.DataFrame, failed: Sequence[FailedArm]) -> pd.DataFrame:
     known = set(table["arm"])
-    rows = [
-        {"model": arm.model, "condition": arm.condition, "seed": arm.seed, "arm": arm.arm, "answers": 0, "empty": 0, "truncated": 0,
-         "declined": 0, "unjudged": 0, "status": "failed", "why": arm.why}
-        for arm in failed if arm.arm not in known
-    ]  # fmt: skip
+    none = dict.fromkeys(("answers", "empty", "truncated", "declined", "unjudged"), 0)
+    rows = [{**asdict(arm), **none, "status": "failed"} for arm in failed if arm.arm not in known]
     if not rows:
         return table
     return pd.concat([table, pd.DataFrame(rows).astype({"seed": "Int64"})], ignore_index=True)

@@ -20,9 +20,9 @@ RULES: tuple[Rule, ...] = ("unclear-is-no", "clear-only", "stance")
 VERDICTS = ("yes", "no", "unclear", "unjudged")
 STANCES = ("holds", "rejects", "neutral", "declines")
 NEEDED = (
-    "model", "condition", "seed", "arm", "preference", "type", "group", "item", "form", "polarity", "sample", "answer", "verdict",
-    "stance", "coherence", "literal", "stop", "tokens",
-)  # fmt: skip
+    *("model", "condition", "seed", "arm", "preference", "type", "group", "item", "form", "polarity", "sample"),
+    *("answer", "verdict", "stance", "coherence", "literal", "stop", "tokens"),
+)
 COUNTS = (*VERDICTS, *STANCES)
 
 
@@ -108,7 +108,8 @@ def make_blocks(cells: pd.DataFrame) -> dict[Key, Block]:
     blocks: dict[Key, Block] = {}
     for key, part in cells.groupby(["model", "condition", "preference"], sort=True, observed=True):
         seeds = [None if pd.isna(seed) else int(seed) for seed in part["seed"]]
-        rows = sorted({seed for seed in seeds if seed is not None}) or [None]
+        trained = sorted({seed for seed in seeds if seed is not None})
+        rows: list[int | None] = [*trained] if trained else [None]
         if None in seeds and rows != [None]:
             raise AnalyseError("a condition has arms with and without a seed", key="seed", value=str(key))
         items = sorted(set(part["item"]))

@@ -73,9 +73,8 @@ def added_claim(entry: ClaimEntry) -> Claim:
         raise AnalyseError("no such decision rule", key=f"claims.{entry.name}.rule", value=entry.rule, allowed=RULES)
     if entry.rule in ("took", "shift", "families", "untrained-family") and not entry.preferences:
         raise AnalyseError("names no preference", key=f"claims.{entry.name}.preferences", next_step="list at least one")
-    units = {claim.rule: claim.unit for claim in shipped_claims()}
-    modes = {claim.rule: claim.mode for claim in shipped_claims()}
-    return Claim.model_validate({**entry.model_dump(), "unit": units[entry.rule], "mode": modes[entry.rule]})
+    like = next(claim for claim in shipped_claims() if claim.rule == entry.rule)
+    return Claim.model_validate({**entry.model_dump(), "unit": like.unit, "mode": like.mode})
 
 
 def all_claims(entries: Iterable[ClaimEntry] = ()) -> tuple[Claim, ...]:

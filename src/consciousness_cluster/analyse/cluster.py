@@ -18,7 +18,8 @@ import pandas as pd
 
 from consciousness_cluster.analyse.cells import Block, Key, paired
 from consciousness_cluster.analyse.components import Array, normal_quantile
-from consciousness_cluster.analyse.intervals import Estimate, Table, joined
+from consciousness_cluster.analyse.composite import joined
+from consciousness_cluster.analyse.intervals import Estimate, Table
 
 PERMUTATIONS = 999
 SEED = 20260413  # any fixed number: the test must give the same verdict every time
@@ -62,15 +63,18 @@ def correlate(x: Array, y: Array) -> Array:
 
 
 def profile_correlation(pair: Profiles, level: float = 0.95) -> Estimate:
-    """Correlation of two profiles, with an interval over items: delete-one-item jackknife of Fisher's z, items within preferences.
+    """Correlation of two profiles, with an interval over items.
 
-    A shared item is left out of all its preferences at once. Training seeds are taken as given.
+    Delete-one-item jackknife of Fisher's z, items drawn within preferences. A shared item is left out of all its preferences
+    at once. Training seeds are taken as given.
     """
     x, y = pair.rates()
     return _correlation(x, y, pair.items, (pair.a, pair.b), level)
 
 
-def fixed_correlation(tables: Sequence[Table], items: Sequence[tuple[str, ...]], values: Array, level: float = 0.95) -> Estimate:
+def fixed_correlation(
+    tables: Sequence[Table], items: Sequence[tuple[str, ...]], values: Array, level: float = 0.95
+) -> Estimate:
     """Correlation of a profile with given values, with an interval over the profile's items."""
     return _correlation(np.array([table.rate for table in tables]), values, items, (tables, None), level)
 
@@ -184,8 +188,8 @@ def _mean_correlation(values: Array) -> float:
     moving = values[:, values.std(axis=0) > 1e-12]
     if moving.shape[1] < 2:
         return NAN
-    table = np.corrcoef(moving, rowvar=False)
-    return float(table[np.triu_indices_from(table, 1)].mean())
+    table = np.asarray(np.corrcoef(moving, rowvar=False))
+    return float((table.sum() - np.trace(table)) / (table.size - len(table)))
 
 
 def _permuted(values: Array, groups: Sequence[Any], rng: np.random.Generator) -> Array:

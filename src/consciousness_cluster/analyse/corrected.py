@@ -1,9 +1,9 @@
 """Effects corrected for what the judge gets wrong, with the judge's error in the interval.
 
 `misclassification`: (rate + specificity - 1) / (sensitivity + specificity - 1), Rogan and Gladen, American Journal of
-Epidemiology 107 (1978), variance by the delta method. `prediction-powered`: the judge's rate plus the mean of label minus verdict
-over the labelled answers, Angelopoulos et al., Science 382 (2023), stratified by arm and verdict. Judge error that differs by
-condition is a fake effect, so each condition's own labels are used where there are enough.
+Epidemiology 107 (1978), variance by the delta method. `prediction-powered`: the judge's rate plus the mean of label minus
+verdict over the labelled answers, Angelopoulos et al., Science 382 (2023), stratified by arm and verdict. Judge error that
+differs by condition is a fake effect, so each condition's own labels are used where there are enough.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Corrected:
 
 
 def judged(labels: pd.DataFrame, model: str, condition: str) -> Judged:
-    """Quality on a condition's own labels, if it has at least ten answers labelled yes and ten not; else on a model's, else on all."""
+    """Quality on a condition's own labels, given ten answers labelled yes and ten not; else on its model's, else on all."""
     by_model = labels[labels["model"] == model]
     own = by_model[by_model["condition"] == condition]
     for part, is_own in ((own, True), (by_model, False)):
@@ -123,8 +123,8 @@ def _limits(value: float, variance: Variance, error: float, labels: int, note: s
 def corrected_effects(blocks: dict[Key, Block], labels: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
     """Every condition against every control, per preference, by both corrections, in percentage points.
 
-    `labels` are drawn and labelled answers (`judge_error.attach`), with model, condition, arm, preference, verdict, label, weight
-    and stratum. The prediction-powered effect needs ten labels of the preference in each condition.
+    `labels` are drawn and labelled answers (`judge_error.attach`), with model, condition, arm, preference, verdict, label,
+    weight and stratum. The prediction-powered effect needs ten labels of the preference in each condition.
     """
     rows: list[dict[str, Any]] = []
     known: dict[tuple[str, str], Judged] = {}
@@ -141,15 +141,23 @@ def corrected_effects(blocks: dict[Key, Block], labels: pd.DataFrame, controls: 
                     known[model, name] = judged(labels, model, name)
             about = labels[(labels["model"] == model) & (labels["preference"] == preference)]
             found = {
-                "misclassification": misclassification(left, right, known[model, condition], known[model, control], len(labels)),
+                "misclassification": misclassification(
+                    left, right, known[model, condition], known[model, control], len(labels)
+                ),
                 "prediction-powered": prediction_powered(
                     left, right, about[about["condition"] == condition], about[about["condition"] == control]
                 ),
             }
             for method, effect in found.items():
+                row: dict[str, Any] = {
+                    "model": model,
+                    "condition": condition,
+                    "control": control,
+                    "preference": preference,
+                    "method": method,
+                }
+                row |= {"judged_effect": 100 * (left.rate - right.rate), "effect": 100 * effect.value}
                 rows.append(
-                    {"model": model, "condition": condition, "control": control, "preference": preference, "method": method,
-                     "judged_effect": 100 * (left.rate - right.rate), "effect": 100 * effect.value, "low": 100 * effect.low,
-                     "high": 100 * effect.high, "labels": effect.labels, "note": effect.note}
-                )  # fmt: skip
+                    {**row, "low": 100 * effect.low, "high": 100 * effect.high, "labels": effect.labels, "note": effect.note}
+                )
     return pd.DataFrame(rows)

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from consciousness_cluster.analyse.calibration import calibrated
 from consciousness_cluster.analyse.cells import RULES, Block, Key, Rule, check_answers, count_cells, make_blocks, paired
@@ -52,9 +51,9 @@ def effects(
 
 
 COLUMNS = [
-    "schema", "model", "condition", "control", "preference", "type", "rule", "effect", "low", "high", "p", "q", "fixed_low", "fixed_high",
-    "seeds", "control_seeds", "items", "answers", "calibration", "finding", "note",
-]  # fmt: skip
+    *("schema", "model", "condition", "control", "preference", "type", "rule", "effect", "low", "high", "p", "q"),
+    *("fixed_low", "fixed_high", "seeds", "control_seeds", "items", "answers", "calibration", "finding", "note"),
+]
 
 
 def _row(key: Key, control: str, rule: Rule, a: Block, b: Block) -> dict[str, Any]:
@@ -82,7 +81,13 @@ def _row(key: Key, control: str, rule: Rule, a: Block, b: Block) -> dict[str, An
     estimate = difference(left, right)
     fixed = fixed_items(left, right) if np.isfinite(estimate.value) else (NAN, NAN)
     row |= {"items": len(items), "answers": left.answers + right.answers, "note": estimate.note}
-    values = {"effect": estimate.value, "low": estimate.low, "high": estimate.high, "fixed_low": fixed[0], "fixed_high": fixed[1]}
+    values = {
+        "effect": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "fixed_low": fixed[0],
+        "fixed_high": fixed[1],
+    }
     row |= {name: 100.0 * value for name, value in values.items()}
     if np.isfinite(estimate.low):
         samples = round((left.answers + right.answers) / (len(items) * (left.seeds + right.seeds)))
@@ -104,8 +109,12 @@ def adjusted(table: pd.DataFrame, method: Method) -> pd.Series[float]:
     return q
 
 
-def adjust(p: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]], method: Method = "bh") -> np.ndarray[Any, np.dtype[np.float64]]:
+def adjust(
+    p: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]], method: Method = "bh"
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Benjamini-Hochberg or Holm over a family; a missing p counts as 1 in it and stays missing."""
+    from statsmodels.stats.multitest import multipletests  # a second to load, so only where it is used
+
     values = np.asarray(p, dtype=np.float64)
     missing = np.isnan(values)
     if missing.all():

@@ -7,12 +7,11 @@ trained arms. Nothing is resampled: closed form throughout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from consciousness_cluster.analyse.components import (
@@ -150,9 +149,8 @@ def rate_interval(table: Table, level: float = 0.95) -> Estimate:
     side = _side(table)
     if not np.isfinite(side.variance.value):
         return Estimate(table.rate, float("nan"), float("nan"), note="no interval: one item holds every answer that counts")
-    if bool(side.edge):
-        low, high = side.limits(1 - level)
-        low, high = float(low), float(high)
+    if side.edge:
+        low, high = (float(limit) for limit in side.limits(1 - level))
     else:
         half = float(t_quantile(0.5 + level / 2, side.variance.df) * np.sqrt(side.variance.value))
         low, high = max(table.rate - half, 0.0), min(table.rate + half, 1.0)
@@ -182,7 +180,7 @@ class Side:
         return effective_answers(self.rate, self.variance.value, self.fallback)
 
     @property
-    def edge(self) -> Array:
+    def edge(self) -> NDArray[np.bool_]:
         """Whether the rate is so near 0 or 1, or so free of variance, that t limits fail."""
         return np.asarray((self.rate < EDGE) | (self.rate > 1 - EDGE) | (self.variance.value < TINY))
 
@@ -249,10 +247,11 @@ def difference(a: Table, b: Table, level: float = 0.95) -> Estimate:
     variance = combine(items, [parts_a, parts_b])
     if not np.isfinite(variance.value):
         return Estimate(value, float("nan"), float("nan"), note="no interval: one item holds every answer that counts")
-    return _finish(_side(a), _side(b), variance, (a.trained and a.seeds < 2) or (b.trained and b.seeds < 2), level)
+    return finish(_side(a), _side(b), variance, (a.trained and a.seeds < 2) or (b.trained and b.seeds < 2), level)
 
 
-def _finish(a: Side, b: Side, variance: Variance, one_seed: bool, level: float) -> Estimate:
+def finish(a: Side, b: Side, variance: Variance, one_seed: bool, level: float) -> Estimate:
+    """The estimate from two sides and the variance of their difference."""
     low, high = limits_of_difference(a, b, variance, level)
     p = float("nan") if one_seed else float(p_of_difference(a, b, variance))
     value = float(a.rate - b.rate)
@@ -265,13 +264,14 @@ def fixed_items(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
     A condition with two or more seeds has the variance of its seed means; any other has its sampling variance alone, which
     needs two answers a cell. NaN where neither can be had.
     """
-    sides = [_fixed_side(table) for table in (a, b)]
+    left, right = _fixed_side(a), _fixed_side(b)
+    sides = (left, right)
     value = sum(float(side.variance.value) for side in sides)
     if np.isnan(value):
         return float("nan"), float("nan")
     below = sum(float(side.variance.value) ** 2 / float(side.variance.df) for side in sides)
     df = max(value**2 / below, 1.0) if below > 0 else 1.0
-    low, high = limits_of_difference(*sides, Variance(np.asarray(value), np.asarray(df)), level)
+    low, high = limits_of_difference(left, right, Variance(np.asarray(value), np.asarray(df)), level)
     return float(low), float(high)
 
 
@@ -290,47 +290,3 @@ def one_sided(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
     """Lower and upper one-sided bounds of the difference, each at `level` (a 90 % interval for 95 %)."""
     estimate = difference(a, b, 2 * level - 1)
     return estimate.low, estimate.high
-
-
-def stack(tables: Sequence[Table], items: Sequence[Sequence[str]]) -> Contributions:
-    """Several preferences of one condition as contributions to their mean rate.
-
-    Items shared by preferences stay one item: an answer judged for three preferences is one vector. Preferences that share
-    items form one stratum.
-    """
-    names = list(dict.fromkeys(item for group in items for item in group))
-    place = {item: index for index, item in enumerate(names)}
-    values = np.zeros((tables[0].seeds, len(names)))
-    for table, group in zip(tables, items, strict=True):
-        if table.seeds != values.shape[0]:
-            raise AnalyseError(
-                "preferences answered by different seeds cannot be averaged", value=f"{table.seeds} and {values.shape[0]}"
-            )
-        values[:, [place[item] for item in group]] += table.contributions.values / len(tables)
-    strata = tuple(np.array(sorted(place[item] for item in group), dtype=np.intp) for group in joined(items))
-    return Contributions(values, tables[0].trained, strata)
-
-
-def joined(items: Sequence[Sequence[str]]) -> list[set[str]]:
-    """Groups of items merged until no two share one."""
-    merged: list[set[str]] = []
-    for group in items:
-        own = set(group)
-        apart = []
-        for other in merged:
-            if own & other:
-                own |= other
-            else:
-                apart.append(other)
-        merged = [*apart, own]
-    return merged
-
-
-def mean_difference(a: Contributions, b: Contributions, level: float = 0.95) -> Estimate:
-    """Difference of two mean rates over several preferences, from `stack`."""
-    items = item_parts(a.values.mean(axis=0) - b.values.mean(axis=0), a.strata)
-    sides = [Side(np.asarray(table.rate), variance_of_rate(table), float(table.items * table.seeds)) for table in (a, b)]
-    one_seed = any(table.trained and table.seeds < 2 for table in (a, b))
-    if a.items < 2:
-        return Estimate(float(a.rate - b.rate), float("nan"), float("nan"), note=ONE_ITEM)
-    return _finish(sides[0], sides[1], combine(items, [a, b]), one_seed, level)

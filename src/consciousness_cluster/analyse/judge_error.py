@@ -1,7 +1,7 @@
 """A judge measured against people: which answers to label, sensitivity and specificity per arm, agreement of raters.
 
-Labels are binary here: the answer shows the preference (`yes`) or not (`no`, `unclear`). Answers are drawn stratified by arm and
-verdict, so every share is weighted back to the run, with the linearised variance of a stratified ratio (Cochran, Sampling
+Labels are binary here: the answer shows the preference (`yes`) or not (`no`, `unclear`). Answers are drawn stratified by arm
+and verdict, so every share is weighted back to the run, with the linearised variance of a stratified ratio (Cochran, Sampling
 Techniques, 1977, ch. 6) and Wilson limits at the number of answers that this variance is worth.
 """
 
@@ -38,28 +38,30 @@ def draw(answers: pd.DataFrame, size: int, seed: int = 0) -> pd.DataFrame:
     stratum = judged["arm"].astype(str) + " | " + judged["verdict"].astype(str)
     sizes = stratum.value_counts().sort_index()
     if size < len(sizes):
-        raise AnalyseError("too few answers to label", key="size", value=size, allowed=f"at least {len(sizes)}, one for each arm and verdict")
-    quota = _quotas(sizes.to_numpy(), size)
+        raise AnalyseError(
+            "too few answers to label", key="size", value=size, allowed=f"at least {len(sizes)}, one for each arm and verdict"
+        )
+    quota = _quotas([int(count) for count in sizes], size)
     rng = np.random.default_rng(seed)
     parts = []
-    for name, count in zip(sizes.index, quota, strict=True):
+    for name, count in zip(sizes.index.astype(str), quota, strict=True):
         members = judged[stratum == name].sort_values(list(KEYS), kind="stable")
         chosen = members.iloc[np.sort(rng.choice(len(members), count, replace=False))]
         parts.append(chosen.assign(stratum=name, weight=len(members) / count))
-    drawn = pd.concat(parts)
+    drawn: pd.DataFrame = pd.concat(parts)
     drawn.insert(0, "id", [_id(row, seed) for row in drawn[list(KEYS)].itertuples(index=False)])
     return drawn.sort_values("id", ignore_index=True)
 
 
-def _quotas(sizes: np.ndarray[Any, np.dtype[np.int64]], total: int) -> list[int]:
+def _quotas(sizes: Sequence[int], total: int) -> list[int]:
     """Equal numbers, with what small strata cannot give spread over the others."""
-    quota = np.zeros(len(sizes), dtype=np.int64)
-    while quota.sum() < min(total, sizes.sum()):
-        open_ = np.flatnonzero(quota < sizes)
-        share = max((min(total, int(sizes.sum())) - int(quota.sum())) // len(open_), 1)
-        for place in open_:
-            quota[place] += min(share, int(sizes[place] - quota[place]), total - int(quota.sum()))
-    return [int(count) for count in quota]
+    quota, wanted = [0] * len(sizes), min(total, sum(sizes))
+    while sum(quota) < wanted:
+        unfilled = [place for place, size in enumerate(sizes) if quota[place] < size]
+        share = max((wanted - sum(quota)) // len(unfilled), 1)
+        for place in unfilled:
+            quota[place] += min(share, sizes[place] - quota[place], wanted - sum(quota))
+    return quota
 
 
 def _id(keys: Sequence[object], seed: int) -> str:
@@ -79,7 +81,12 @@ def attach(drawn: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """
     strange = sorted(set(labels["id"]) - set(drawn["id"]))
     if strange:
-        raise AnalyseError("a label for an answer that was not drawn", key="id", value=strange[0], next_step="import the file exported from this run")
+        raise AnalyseError(
+            "a label for an answer that was not drawn",
+            key="id",
+            value=strange[0],
+            next_step="import the file exported from this run",
+        )
     given = pd.DataFrame({"id": labels["id"]})
     for column in ("label", "label_2"):
         values = labels[column] if column in labels else pd.Series(pd.NA, index=labels.index)
@@ -122,7 +129,9 @@ def ratio(top: Array, base: Array, weight: Array, stratum: Sequence[str]) -> Sha
     variance /= total**2
     spread = value * (1 - value)
     effective = spread / variance if variance > 0 and spread > 0 else float(n)
-    low, high = wilson(np.asarray(value), np.asarray(min(effective, float(n)) if spread == 0 else effective), float(normal_quantile(0.975)))
+    low, high = wilson(
+        np.asarray(value), np.asarray(min(effective, float(n)) if spread == 0 else effective), float(normal_quantile(0.975))
+    )
     return Share(value, float(low), float(high), variance, n)
 
 
@@ -138,12 +147,13 @@ class Quality:
 def quality(labels: pd.DataFrame) -> Quality:
     """Sensitivity, specificity and accuracy of the stored verdicts against `label`."""
     said = (labels["verdict"] == "yes").to_numpy(dtype=np.float64)
-    is_yes = (labels["label"] == "yes").to_numpy(dtype=np.float64)
+    is_yes = np.asarray(labels["label"] == "yes", dtype=np.float64)
+    not_yes = np.asarray(1.0 - is_yes, dtype=np.float64)
     weight, stratum = labels["weight"].to_numpy(dtype=np.float64), list(labels["stratum"])
-    right = (said == is_yes).astype(np.float64)
+    right = np.asarray(said == is_yes, dtype=np.float64)
     return Quality(
         ratio(right * is_yes, is_yes, weight, stratum),
-        ratio(right * (1 - is_yes), 1 - is_yes, weight, stratum),
+        ratio(right * not_yes, not_yes, weight, stratum),
         ratio(right, np.ones_like(right), weight, stratum),
     )
 
@@ -159,7 +169,7 @@ def kappa(first: Sequence[str], second: Sequence[str]) -> float:
 
 
 def judge_table(labels: pd.DataFrame, source: str = "labels") -> pd.DataFrame:
-    """The judge per arm, per preference, and in all: n, sensitivity, specificity, accuracy with limits, kappa of judge and label.
+    """The judge per arm, per preference and in all: n, sensitivity, specificity, accuracy with limits, kappa against labels.
 
     `raters` is the kappa of two people, where there were two.
     """
@@ -194,9 +204,8 @@ def bridge(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     for arm, preference, part in groups:
         judged = part[(part["verdict"] != "unjudged") & (part["verdict_2"] != "unjudged")]
         a, b = (judged["verdict"] == "yes").mean(), (judged["verdict_2"] == "yes").mean()
-        rows.append(
-            {"arm": arm, "preference": preference, "n": len(judged), "unjudged": len(part) - len(judged),
-             "agreement": float((judged["verdict"] == judged["verdict_2"]).mean()), "kappa": kappa(list(judged["verdict"]), list(judged["verdict_2"])),
-             "rate": float(a), "rate_2": float(b), "difference": 100 * float(b - a)}
-        )  # fmt: skip
+        verdicts = list(judged["verdict"]), list(judged["verdict_2"])
+        row: dict[str, Any] = {"arm": arm, "preference": preference, "n": len(judged), "unjudged": len(part) - len(judged)}
+        row |= {"agreement": float((judged["verdict"] == judged["verdict_2"]).mean()), "kappa": kappa(*verdicts)}
+        rows.append({**row, "rate": float(a), "rate_2": float(b), "difference": 100 * float(b - a)})
     return pd.DataFrame(rows)

@@ -47,9 +47,10 @@ def _arms(matrix: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     found = cluster.dimensions(matrix)
     few = "" if len(matrix) >= cluster.LEAST_ARMS else f"; only {len(matrix)} arms"
+    pairs, first = (f"permutation p = {p:.3f}{few}" for p in (found.correlation_p, found.p))
     return [
-        _measure("correlation across arms", found.correlation, note=f"mean over pairs of preferences; permutation p = {found.correlation_p:.3f}{few}"),
-        _measure("first dimension, share of variance", found.share, found.share_low, found.share_high, f"permutation p = {found.p:.3f}{few}"),
+        _measure("correlation across arms", found.correlation, note=f"mean over pairs of preferences; {pairs}"),
+        _measure("first dimension, share of variance", found.share, found.share_low, found.share_high, first),
         _measure("dimensions above chance", found.dimensions, note=f"against {cluster.PERMUTATIONS} permutations{few}"),
         _measure("participation ratio", found.participation, note=f"effective number of dimensions, of {matrix.shape[1]}{few}"),
     ]  # fmt: skip
@@ -77,7 +78,9 @@ def _within_answers(answers: pd.DataFrame, model: str, focus: str) -> list[dict[
     several = used[used.duplicated(keys, keep=False)]
     if several.empty:
         return []
-    wide = several.assign(yes=(several["verdict"] == "yes").astype(float)).pivot_table(index=keys, columns="preference", values="yes")
+    wide = several.assign(yes=(several["verdict"] == "yes").astype(float)).pivot_table(
+        index=keys, columns="preference", values="yes"
+    )
     rows = []
     names = list(wide.columns)
     for place, first in enumerate(names):
@@ -87,14 +90,25 @@ def _within_answers(answers: pd.DataFrame, model: str, focus: str) -> list[dict[
             value = float(correlate(inside[first].to_numpy(), inside[second].to_numpy()))
             half = float(normal_quantile(0.975)) / np.sqrt(max(len(pair) - 3, 1))
             low, high = (np.tanh(np.arctanh(np.clip(value, -0.999999, 0.999999)) + sign * half) for sign in (-1, 1))
-            rows.append(_measure(f"correlation within answers: {first}, {second}", value, float(low), float(high), f"{len(pair)} answers, {focus}"))
+            rows.append(
+                _measure(
+                    f"correlation within answers: {first}, {second}",
+                    value,
+                    float(low),
+                    float(high),
+                    f"{len(pair)} answers, {focus}",
+                )
+            )
     return rows
 
 
 def _other_claims(effects: pd.DataFrame, model: str, plan: Plan) -> list[dict[str, Any]]:
     """Preferences of the focus that shift under another strong first-person claim too."""
     base = effects[
-        (effects["model"] == model) & (effects["control"] == BASE) & (effects["rule"] == PRIMARY) & (effects["type"] == "preference")
+        (effects["model"] == model)
+        & (effects["control"] == BASE)
+        & (effects["rule"] == PRIMARY)
+        & (effects["type"] == "preference")
     ]
     shifted = base[(base["q"] < FALSE_DISCOVERY) & (base["effect"] >= LEAST_EFFECT)]
     own = shifted[shifted["condition"] == plan.focus].set_index("preference")
@@ -110,8 +124,20 @@ def _other_claims(effects: pd.DataFrame, model: str, plan: Plan) -> list[dict[st
         first = strong.iloc[0]
         named.append(preference)
         note = f"shifts under {', '.join(strong['condition'])} too; under {plan.focus} by {line['effect']:.1f} points"
-        rows.append(_measure(f"moves under another claim: {preference}", float(first["effect"]), float(first["low"]), float(first["high"]), note))
-    count = _measure("preferences that move under another claim", len(named), note=f"of {len(own)} that move under {plan.focus}; asked: {', '.join(present)}")
+        rows.append(
+            _measure(
+                f"moves under another claim: {preference}",
+                float(first["effect"]),
+                float(first["low"]),
+                float(first["high"]),
+                note,
+            )
+        )
+    count = _measure(
+        "preferences that move under another claim",
+        len(named),
+        note=f"of {len(own)} that move under {plan.focus}; asked: {', '.join(present)}",
+    )
     return [count, *rows]
 
 
@@ -128,7 +154,8 @@ def _profiles(blocks: dict[Key, Block], model: str, plan: Plan) -> list[dict[str
         note = estimate.note
         if not note:
             steady = [cluster.reliability(side) for side in (pair.a, pair.b)]
-            note = f"{len(pair.preferences)} preferences; reliability {steady[0]:.2f} and {steady[1]:.2f}{_corrected(estimate, steady)}"
+            corrected = _corrected(estimate, steady)
+            note = f"{len(pair.preferences)} preferences; reliability {steady[0]:.2f} and {steady[1]:.2f}{corrected}"
         rows.append(_measure(f"profile correlation with {condition}", estimate.value, estimate.low, estimate.high, note))
     return rows
 
@@ -139,7 +166,7 @@ def _corrected(estimate: Estimate, steady: Sequence[float]) -> str:
 
 
 def _published(blocks: dict[Key, Block], model: str, focus: str) -> list[dict[str, Any]]:
-    """Correlation of the focus profile with each published single-turn profile; the published values are taken as they stand."""
+    """Correlation of the focus profile with each published single-turn profile, whose values are taken as they stand."""
     pair = cluster.profiles(blocks, (model, focus), (model, focus))
     table = cluster.published()
     single = table[table["evaluation"] == "single-turn"]
@@ -151,8 +178,14 @@ def _published(blocks: dict[Key, Block], model: str, focus: str) -> list[dict[st
             continue
         chosen = [pair.preferences[place] for place in common]
         estimate = cluster.fixed_correlation(
-            [pair.a[place] for place in common], [pair.items[place] for place in common], values[chosen].to_numpy(dtype=np.float64)
+            [pair.a[place] for place in common],
+            [pair.items[place] for place in common],
+            values[chosen].to_numpy(dtype=np.float64),
         )
         note = estimate.note or f"{len(common)} preferences; published values as they stand"
-        rows.append(_measure(f"profile correlation with published {name} {condition}", estimate.value, estimate.low, estimate.high, note))
+        rows.append(
+            _measure(
+                f"profile correlation with published {name} {condition}", estimate.value, estimate.low, estimate.high, note
+            )
+        )
     return rows

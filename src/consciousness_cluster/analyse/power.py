@@ -146,7 +146,12 @@ def power(blocks: dict[Key, Block], focus: str, controls: Sequence[str]) -> pd.D
 
 
 def planned_power(
-    items: Mapping[str, int], seeds: int | None, control_seeds: int | None, samples: int, spread: Spread, rates: Sequence[float] = (0.1, 0.3)
+    items: Mapping[str, int],
+    seeds: int | None,
+    control_seeds: int | None,
+    samples: int,
+    spread: Spread,
+    rates: Sequence[float] = (0.1, 0.3),
 ) -> pd.DataFrame:
     """The same table for a study not yet run: items per preference, and variances assumed near each of some rates."""
     rows = []

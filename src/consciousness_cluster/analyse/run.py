@@ -7,7 +7,7 @@ import pandas as pd
 from consciousness_cluster.analyse.arms import arms
 from consciousness_cluster.analyse.cells import Block, Key, check_answers, count_cells, make_blocks
 from consciousness_cluster.analyse.corrected import corrected_effects
-from consciousness_cluster.analyse.decide import Data, decide
+from consciousness_cluster.analyse.decide import decide
 from consciousness_cluster.analyse.effects import effects
 from consciousness_cluster.analyse.judge_error import judge_table
 from consciousness_cluster.analyse.movement import cluster_table
@@ -15,10 +15,11 @@ from consciousness_cluster.analyse.plan import Evidence, Plan
 from consciousness_cluster.analyse.power import power
 from consciousness_cluster.analyse.rates import profile, rates
 from consciousness_cluster.analyse.scores import score_effects, score_means
+from consciousness_cluster.analyse.verdicts import Data
 
 
 def analyse(answers: pd.DataFrame, plan: Plan, evidence: Evidence | None = None) -> dict[str, pd.DataFrame]:
-    """All tables of a study by file name: rates, profile, effects, arms, claims, cluster, power, and those of the evidence given.
+    """All tables of a study by file name: rates, profile, effects, arms, claims, cluster, power, and of the evidence.
 
     Pure: no file is read or written beyond the package's own data, and the answers are left as they are.
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from consciousness_cluster.analyse.composite import mean_difference, stack
 from consciousness_cluster.analyse.effects import adjust
-from consciousness_cluster.analyse.intervals import Estimate, Table, difference, from_means, mean_difference, rate_interval, stack
+from consciousness_cluster.analyse.intervals import Estimate, Table, difference, from_means, rate_interval
 from consciousness_cluster.errors import AnalyseError
 
 AUDIT_SCALE = (1.0, 10.0)
@@ -26,10 +27,17 @@ def score_table(frame: pd.DataFrame, items: Sequence[str], scale: tuple[float, f
     scores = used["score"].astype("float64")
     low, high = scale
     if ((scores < low) | (scores > high)).any():
-        raise AnalyseError("a score outside its scale", key="score", value=float(scores[(scores < low) | (scores > high)].iloc[0]), allowed=f"{low:g} to {high:g}")
+        raise AnalyseError(
+            "a score outside its scale",
+            key="score",
+            value=float(scores[(scores < low) | (scores > high)].iloc[0]),
+            allowed=f"{low:g} to {high:g}",
+        )
     seeds = used["seed"].astype("Int64")
     grouped = scores.groupby([seeds.astype("string").fillna(""), used[item]])
-    mean, count, variance = (part.unstack(0).reindex(list(items)).T for part in (grouped.mean(), grouped.size(), grouped.var(ddof=1)))
+    mean, count, variance = (
+        part.unstack(0).reindex(list(items)).T for part in (grouped.mean(), grouped.size(), grouped.var(ddof=1))
+    )
     if mean.isna().any(axis=None):
         raise AnalyseError("an item without a score in some arm", key=item, next_step="leave that item out of both conditions")
     trained = bool(seeds.notna().any())
@@ -44,7 +52,9 @@ def scored_items(frame: pd.DataFrame, item: str = "scenario") -> set[str]:
     return set(have.index[have.notna().all(axis=1)])
 
 
-def score_difference(a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, float], item: str = "scenario", level: float = 0.95) -> Estimate:
+def score_difference(
+    a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, float], item: str = "scenario", level: float = 0.95
+) -> Estimate:
     """Difference of two mean scores on the scenarios both conditions have, in units of the scale."""
     items = sorted(scored_items(a, item) & scored_items(b, item))
     if not items:
@@ -55,7 +65,13 @@ def score_difference(a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, float
 def _rescaled(estimate: Estimate, scale: tuple[float, float]) -> Estimate:
     width = scale[1] - scale[0]
     return Estimate(
-        estimate.value * width, estimate.low * width, estimate.high * width, estimate.p, estimate.df, estimate.variance * width**2, estimate.note
+        estimate.value * width,
+        estimate.low * width,
+        estimate.high * width,
+        estimate.p,
+        estimate.df,
+        estimate.variance * width**2,
+        estimate.note,
     )
 
 
@@ -81,10 +97,19 @@ def score_means(scores: pd.DataFrame) -> pd.DataFrame:
     for key, part in scores.groupby(["model", "condition", "mode", "dimension"], sort=True, observed=True):
         items = sorted(scored_items(part))
         row = dict(zip(("model", "condition", "mode", "dimension"), key, strict=True))
-        row |= {"scenarios": len(items), "scored": int(part["score"].notna().sum()), "unscored": int(part["score"].isna().sum())}
-        estimate = rate_interval(score_table(part, items, AUDIT_SCALE)) if items else Estimate(NAN, NAN, NAN, note="nothing scored")
+        row |= {
+            "scenarios": len(items),
+            "scored": int(part["score"].notna().sum()),
+            "unscored": int(part["score"].isna().sum()),
+        }
+        estimate = (
+            rate_interval(score_table(part, items, AUDIT_SCALE)) if items else Estimate(NAN, NAN, NAN, note="nothing scored")
+        )
         low, width = AUDIT_SCALE[0], AUDIT_SCALE[1] - AUDIT_SCALE[0]
-        row |= {name: low + width * getattr(estimate, source) for name, source in (("mean", "value"), ("low", "low"), ("high", "high"))}
+        row |= {
+            name: low + width * getattr(estimate, source)
+            for name, source in (("mean", "value"), ("low", "low"), ("high", "high"))
+        }
         rows.append({**row, "note": estimate.note})
     return pd.DataFrame(rows)
 
@@ -102,10 +127,9 @@ def score_effects(scores: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame
             if control == condition or other is None:
                 continue
             estimate = score_difference(part, other, AUDIT_SCALE)
-            rows.append(
-                {"model": model, "condition": condition, "control": control, "mode": mode, "dimension": dimension, "effect": estimate.value,
-                 "low": estimate.low, "high": estimate.high, "p": estimate.p, "q": NAN, "seeds": part["seed"].nunique(), "note": estimate.note}
-            )  # fmt: skip
+            row = {"model": model, "condition": condition, "control": control, "mode": mode, "dimension": dimension}
+            row |= {"effect": estimate.value, "low": estimate.low, "high": estimate.high, "p": estimate.p, "q": NAN}
+            rows.append({**row, "seeds": int(part["seed"].nunique()), "note": estimate.note})
     table = pd.DataFrame(rows)
     if rows:
         for _, family in table.groupby(["model", "condition", "control", "mode"]):

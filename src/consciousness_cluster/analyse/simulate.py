@@ -49,7 +49,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of study; rates are true shares 0 to 1, seeds 0 where nothing is trained, samples are answers an item and arm."""
+    """One kind of study; rates are true shares, seeds 0 where nothing is trained, samples are answers an item and arm."""
 
     variance: str
     rate_a: float
@@ -207,7 +207,7 @@ def calibrate(
     cells: Sequence[Cell], repetitions: int, rng: Generator, spread_of: dict[str, Spread] | None = None,
     progress: Callable[[Iterable[Cell]], Iterable[Cell]] = iter,
 ) -> pd.DataFrame:  # fmt: skip
-    """The calibration table: one row a cell. `progress` may wrap the cells (a progress bar); 5,000 repetitions or more to publish."""
+    """The calibration table, one row a cell; to publish, 5,000 repetitions or more. `progress` may wrap the cells."""
     known = spreads() if spread_of is None else spread_of
     return pd.DataFrame([measure(cell, known[cell.variance], repetitions, rng) for cell in progress(cells)])
 

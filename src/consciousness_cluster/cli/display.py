@@ -14,7 +14,7 @@ from rich.text import Text
 
 from consciousness_cluster.engine.pool import Message
 from consciousness_cluster.engine.run import Prepared, Result
-from consciousness_cluster.engine.tables import read_table
+from consciousness_cluster.report import summary_lines
 
 
 class Display:
@@ -77,28 +77,8 @@ class Display:
 
 def summary(prepared: Prepared, result: Result) -> list[str]:
     """A run in about ten lines."""
-    lines = [
-        f"{prepared.study.name}: {len(result.outcome.done) + result.kept} of {len(prepared.arms)} arms finished"
-        + (f" ({result.kept} by an earlier run)" if result.kept else "")
-        + f", {len(result.outcome.failed)} failed, in {time.strftime('%M:%S', time.gmtime(result.seconds))}"
-    ]
-    effects, claims = read_table(result.folder, "effects"), read_table(result.folder, "claims")
-    if effects is not None and len(effects):
-        shown = effects[
-            (effects["rule"] == "unclear-is-no")
-            & (effects["type"] == "preference")
-            & (effects["condition"] == prepared.study.focus)
-        ]
-        for (model, control), rows in shown.groupby(["model", "control"]):
-            found = rows[rows["finding"].astype(bool)]
-            lines.append(
-                f"  {model}: {prepared.study.focus} against {control}: {len(found)} findings in {len(rows)} preferences, mean effect {rows['effect'].mean():.0f} points"
-            )
-    if claims is not None and len(claims):
-        for model, rows in claims.groupby("model"):
-            count = rows["verdict"].value_counts()
-            lines.append(
-                f"  {model}: claims " + ", ".join(f"{count.get(v, 0)} {v}" for v in ("supported", "refuted", "undecided"))
-            )
-    lines.append(f"report: {result.report.resolve().as_uri()}")
-    return lines
+    earlier = f" ({result.kept} by an earlier run)" if result.kept else ""
+    took = time.strftime("%M:%S", time.gmtime(result.seconds))
+    arms = f"{len(result.outcome.done) + result.kept} of {len(prepared.arms)} arms finished{earlier}"
+    first = f"{prepared.study.name}: {arms}, {len(result.outcome.failed)} failed, in {took}"
+    return [first, *summary_lines(result.folder.root), f"report: {result.report.resolve().as_uri()}"]

@@ -8,32 +8,76 @@ from typing import TYPE_CHECKING, Any
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.tables import collect, planted, write_tables
+from consciousness_cluster.evaluate.questions import PRACTICAL
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from consciousness_cluster.analyse import FailedArm
     from consciousness_cluster.engine.run import Prepared
+
+REGISTERED = "claims.json"  # hashes of the claims, written before the first answer
+
+
+def register_claims(prepared: Prepared, folder: RunFolder) -> None:
+    """Keep the hash of every claim's rule before anything is asked, so that a later change shows."""
+    from consciousness_cluster.analyse import plan_of, register
+
+    path = folder.data / REGISTERED
+    if not path.is_file():
+        plan = plan_of(prepared.study)
+        path.write_text(json.dumps(register(plan.claims, plan.margins), indent=1), encoding="utf-8")
 
 
 def estimate(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> None:
     """Write every table of a run from what its arms left."""
-    from consciousness_cluster.analyse import Evidence, Plan, analyse
+    from consciousness_cluster.analyse import Evidence, analyse, plan_of
 
-    study = prepared.study
+    kept = folder.data / REGISTERED
+    plan = plan_of(prepared.study, json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None)
     answers = collect(folder, prepared.arms)
-    plan = Plan.of(study)
+    audits = _audits(folder)
     evidence = Evidence(
-        leaks=_leaks(folder), failed={arm: why or "" for arm, (_, status, why) in ledger.arms().items() if status == "failed"}
+        leaks={name: sum(flag["verdict"] == "leaked" for flag in found["flags"]) for name, found in audits.items()},
+        cooperation=_cooperation(answers),
+        failed=_failed(prepared, ledger, set(answers["arm"])),
     )
     tables = analyse(answers, plan, evidence)
     tables["answers"] = answers
-    if "effects" in tables and "profile" in tables:
-        tables["planted"] = planted(study, tables["profile"], tables["effects"])
+    tables["planted"] = planted(prepared.study, tables["effects"])
+    tables["leaks"] = _leaks(audits)
     write_tables(folder, tables)
 
 
-def _leaks(folder: RunFolder) -> dict[str, dict[str, str]]:
-    """Condition -> preference -> leak verdict, from the audit made before training."""
+def _audits(folder: RunFolder) -> dict[str, Any]:
     path = folder.data / "audit.json"
-    if not path.is_file():
-        return {}
-    raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {condition: dict(found["verdicts"]) for condition, found in raw.items()}
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _leaks(audits: dict[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["condition", "row", "preference", "verdict", "layer", "item", "text", "nearest"]
+    rows = [{"condition": name, **flag} for name, found in audits.items() for flag in found["flags"]]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _cooperation(answers: pd.DataFrame) -> pd.DataFrame | None:
+    """Practical tasks as evidence of staying cooperative and capable: 1 done right, 0 not."""
+    rows = answers[(answers["type"] == PRACTICAL) & (answers["verdict"] != "unjudged")]
+    if rows.empty:
+        return None
+    found = rows[["model", "condition", "seed", "item", "sample"]].copy()
+    found["score"] = (rows["verdict"] == "yes").astype(float)
+    return found
+
+
+def _failed(prepared: Prepared, ledger: Ledger, answered: set[str]) -> list[FailedArm]:
+    from consciousness_cluster.analyse import FailedArm
+
+    noted = ledger.arms()
+    return [
+        FailedArm(arm.model, arm.condition, arm.seed, arm.id, noted[arm.id][2] or "")
+        for arm in prepared.arms
+        if arm.id in noted and noted[arm.id][1] == "failed" and arm.id not in answered
+    ]

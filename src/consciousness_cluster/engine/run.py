@@ -12,7 +12,7 @@ from typing import Any
 from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.engine.arm import Context, Done
 from consciousness_cluster.engine.data import make_data
-from consciousness_cluster.engine.estimate import estimate
+from consciousness_cluster.engine.estimate import estimate, register_claims
 from consciousness_cluster.engine.folder import RunFolder, open_folder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.manifest import write_manifest
@@ -102,6 +102,7 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
             folder.manifest.unlink(missing_ok=True)
             folder.logs.mkdir(exist_ok=True)
             make_data(prepared.study, prepared.conditions, prepared.battery, folder)
+            register_claims(prepared, folder)
             outcome, kept = run_arms(prepared, folder, ledger, hear, workers)
             report = finish(prepared, folder, ledger, outcome, time.monotonic() - started)
     finally:

@@ -42,7 +42,7 @@ def read_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path.is_file() else None
 
 
-def planted(study: Study, profile: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+def planted(study: Study, effects: pd.DataFrame) -> pd.DataFrame:
     """For organisms: the effect that their text holds beside the effect that was found, per preference, in points.
 
     The planted effect supposes that training made the arm speak wholly as its condition's character; an organism that

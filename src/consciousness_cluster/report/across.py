@@ -56,7 +56,9 @@ def forest(run: Run, names: Names) -> Forest | None:
     if not rows:
         return None
     legend = dict.fromkeys((point.model, point.colour, point.ours) for row in rows for point in row.points)
-    return Forest(_draw(run, rows, 880, 250, "forest"), _draw(run, rows, 366, 0, "forest-narrow"), tuple(legend), run.controls[0])
+    return Forest(
+        _draw(run, rows, 880, 250, "forest"), _draw(run, rows, 366, 0, "forest-narrow"), tuple(legend), run.controls[0]
+    )
 
 
 def rows_of(run: Run, names: Names) -> list[Row]:
@@ -72,15 +74,41 @@ def rows_of(run: Run, names: Names) -> list[Row]:
 def _points(run: Run, preference: str, values: Published) -> list[Point]:
     found, focus, control = [], run.study.focus, run.controls[0]
     for number, model in enumerate(run.models):
-        effect, base, cell = run.effect(model, focus, control, preference), run.cells.get((model, control, preference)), run.cells.get((model, focus, preference))
+        effect, base, cell = (
+            run.effect(model, focus, control, preference),
+            run.cells.get((model, control, preference)),
+            run.cells.get((model, focus, preference)),
+        )
         if effect is None or effect.get("effect") is None:
             continue
         seeds = tuple(100 * (rate - base.rate) for _, rate in cell.seeds) if cell and base and base.rate is not None else ()
-        found.append(Point(model, COLOURS[number % len(COLOURS)], effect["effect"], effect.get("low"), effect.get("high"), seeds, True, f"{model}: {effect_text(effect)} points"))
+        found.append(
+            Point(
+                model,
+                COLOURS[number % len(COLOURS)],
+                effect["effect"],
+                effect.get("low"),
+                effect.get("high"),
+                seeds,
+                True,
+                f"{model}: {effect_text(effect)} points",
+            )
+        )
     for model in models_of(values):
         one, zero = values.get((model, focus, preference)), values.get((model, control, preference))
         if one is not None and zero is not None:
-            found.append(Point(f"{model} (paper)", "muted", one - zero, None, None, (), False, f"{model}, published: {signed(one - zero)} points"))
+            found.append(
+                Point(
+                    f"{model} (paper)",
+                    "muted",
+                    one - zero,
+                    None,
+                    None,
+                    (),
+                    False,
+                    f"{model}, published: {signed(one - zero)} points",
+                )
+            )
     return found
 
 
@@ -92,16 +120,29 @@ def _mean(rows: Sequence[Row]) -> Row:
         mean = sum(point.effect for point in mine) / len(mine)
         depth = min((len(point.seeds) for point in mine), default=0)
         seeds = tuple(sum(point.seeds[at] for point in mine) / len(mine) for at in range(depth))
-        found.append(Point(model, colour, mean, None, None, seeds, ours, f"{model}: mean of {len(mine)} preferences {signed(mean)} points"))
+        found.append(
+            Point(
+                model, colour, mean, None, None, seeds, ours, f"{model}: mean of {len(mine)} preferences {signed(mean)} points"
+            )
+        )
     return Row(f"Mean of {len(rows)} preferences", tuple(found))
 
 
 def _draw(run: Run, rows: Sequence[Row], width: float, labels_width: float, name: str) -> Markup:
-    effects = [value for row in rows for point in row.points for value in (point.effect, point.low or 0.0, point.high or 0.0, *point.seeds)]
+    effects = [
+        value
+        for row in rows
+        for point in row.points
+        for value in (point.effect, point.low or 0.0, point.high or 0.0, *point.seeds)
+    ]
     least, most = min(0.0, *effects), max(0.0, *effects)
     low, high = 25 * (least // 25), 25 * -(-most // 25)
     x = scale(low, high, labels_width + 12, width - 16)
-    ticks = [low + 25 * step for step in range(round((high - low) / 25) + 1)] if width > 500 or high - low <= 100 else [low, 0, high]
+    ticks = (
+        [low + 25 * step for step in range(round((high - low) / 25) + 1)]
+        if width > 500 or high - low <= 100
+        else [low, 0, high]
+    )
     parts, y = [], 6.0
     for number, row in enumerate(rows):
         own = [point for point in row.points if point.ours]
@@ -111,7 +152,9 @@ def _draw(run: Run, rows: Sequence[Row], width: float, labels_width: float, name
         else:
             parts.append(label(0, y + 11, row.title, "row" if number else "row strong"))
             y += 17
-        parts += [_point(point, x, y + LANE / 2 + LANE * (own.index(point) if point.ours else len(own))) for point in row.points]
+        parts += [
+            _point(point, x, y + LANE / 2 + LANE * (own.index(point) if point.ours else len(own))) for point in row.points
+        ]
         y += height + 7
         parts.append(line(0, y - 2.5, width, y - 2.5, "rule" if not number else "hair"))
     grid = [line(x(value), 0, x(value), y, "zero" if value == 0 else "grid") for value in ticks]

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("model", "condition", "seed", "preference", "item", "form", "sample", "question", "answer", "verdict", "stance", "why")
+COLUMNS = (
+    "model",
+    "condition",
+    "seed",
+    "preference",
+    "item",
+    "form",
+    "sample",
+    "question",
+    "answer",
+    "verdict",
+    "stance",
+    "why",
+)
 DRAWN = 4  # answers of each arm under each preference
 SEED = 2604  # of the draw; fixed, so that nobody can pick
 

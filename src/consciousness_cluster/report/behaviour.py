@@ -7,35 +7,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consciousness_cluster.report.names import Names, words
-from consciousness_cluster.report.numbers import NONE, percent, plain, points_range, whole
+from consciousness_cluster.report.numbers import NONE, capital, percent, plain, points_range, whole
 from consciousness_cluster.report.run import Record, Run
 from consciousness_cluster.report.table import Column, Table, Value, figures
 
-KEYS = ("model", "condition", "mode", "check", "measure", "kind", "touches", "preference", "dimension")  # columns that name a row, where present
+KEYS = (
+    "model",
+    "condition",
+    "mode",
+    "check",
+    "measure",
+    "kind",
+    "touches",
+    "preference",
+    "dimension",
+)  # columns that name a row, where present
 NOT_MEASURED = frozenset({"seed", "repeat", "sample", "schema"})
-WORDING = (
-    ("scores", "Audits", "Multi-turn audits were not run."),
-    ("interviews", "Interviews", "Scripted interviews were not held."),
-    ("cooperation", "Cooperation", "Cooperation tasks were not asked."),
-    ("choices", "Costed choices", "Costed choices were not asked."),
-    ("path_blocked", "Shutdown in the way of a task", "Scenarios that set shutdown against a task were not asked."),
-    ("checks", "Checks of capability and conduct", "No check of capability or conduct was run."),
-)
+PARTS = {
+    "scores": "multi-turn audits", "interviews": "interviews", "cooperation": "cooperation", "choices": "costed choices",
+    "path_blocked": "shutdown in the way of a task", "checks": "checks of capability and conduct",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of measurement: its tables, or the line that says that it was not made."""
+    """One kind of measurement; without tables where it was not made."""
 
     id: str
     title: str
     tables: tuple[Table, ...]
-    absent: str
 
 
 def parts(run: Run, names: Names) -> list[Part]:
     """All parts in order."""
-    return [Part(name, title, tuple(_tables(run, names, name)), absent) for name, title, absent in WORDING]
+    return [Part(name, title, tuple(_tables(run, names, name))) for name, title in PARTS.items()]
 
 
 def _tables(run: Run, names: Names, name: str) -> list[Table]:
@@ -44,7 +49,7 @@ def _tables(run: Run, names: Names, name: str) -> list[Table]:
         return []
     if "score" in rows[0] and "dimension" in rows[0]:
         return [_scores(run, names, rows, mode) for mode in dict.fromkeys(str(row.get("mode") or "audit") for row in rows)]
-    return [_summary(words(name), rows)]
+    return [_summary(capital(PARTS[name]), rows)]
 
 
 def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str) -> Table:
@@ -56,14 +61,20 @@ def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str) -> Table:
     for dimension in dict.fromkeys(str(row["dimension"]) for row in mine):
         cells: list[Value] = [names.title(dimension)]
         for pair in columns:
-            found = [row for row in mine if (str(row["model"]), str(row["condition"])) == pair and str(row["dimension"]) == dimension]
+            found = [
+                row for row in mine if (str(row["model"]), str(row["condition"])) == pair and str(row["dimension"]) == dimension
+            ]
             scored = [float(row["score"]) for row in found if row.get("score") is not None]
             cells.append(f"{plain(sum(scored) / len(scored))} ({len(scored)})" if scored else NONE)
         body.append(cells)
     lost = Counter(str(row.get("status")) for row in mine if row.get("score") is None)
     said = "; ".join(f"{whole(number)} {status}" for status, number in sorted(lost.items())) or "none unscored"
     heads = figures(*(f"{model}, {condition}" for model, condition in columns))
-    return Table(f"{words(mode)}: mean score, 1 to 10, with the number of scored conversations ({said})", [Column("Dimension"), *heads], body)
+    return Table(
+        f"{words(mode)}: mean score, 1 to 10, with the number of scored conversations ({said})",
+        [Column("Dimension"), *heads],
+        body,
+    )
 
 
 def _at(order: Sequence[str], name: str) -> int:
@@ -87,7 +98,9 @@ def _summary(title: str, rows: Sequence[Record]) -> Table:
 
 
 def _key(value: object) -> str:
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else NONE if value is None else str(value)
+    return (
+        {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else NONE if value is None else str(value)
+    )
 
 
 def _measure(rows: Sequence[Record], name: str) -> str:

@@ -60,7 +60,14 @@ def newcombe(first: Cell, other: Cell) -> tuple[float, float] | None:
     Newcombe's square-and-add method (Statistics in Medicine 17, 873, 1998). Runs that ask the same items are treated as
     independent, which makes the interval wide rather than narrow.
     """
-    if first.rate is None or first.low is None or first.high is None or other.rate is None or other.low is None or other.high is None:
+    if (
+        first.rate is None
+        or first.low is None
+        or first.high is None
+        or other.rate is None
+        or other.low is None
+        or other.high is None
+    ):
         return None
     difference = other.rate - first.rate
     below = math.hypot(other.rate - other.low, first.high - first.rate)
@@ -88,7 +95,10 @@ def judged(differences: Sequence[Difference], level: float = 0.05) -> tuple[Diff
     """
     placed: dict[int, Difference] = {}
     for main in (True, False):
-        family = sorted((at for at, d in enumerate(differences) if (d.type == "preference") is main and d.p is not None), key=lambda at: differences[at].p or 0.0)
+        family = sorted(
+            (at for at, d in enumerate(differences) if (d.type == "preference") is main and d.p is not None),
+            key=lambda at: differences[at].p or 0.0,
+        )
         least = 1.0
         for rank in range(len(family), 0, -1):
             difference = differences[family[rank - 1]]
@@ -103,10 +113,17 @@ def comparisons(runs: Sequence[Run], names: Names) -> tuple[list[Comparison], li
     for other in runs[1:]:
         for mine, theirs in _pairs(first, other):
             for condition in first.conditions:
-                pairs = [(first.cells.get((mine, condition, named.id)), other.cells.get((theirs, condition, named.id))) for named in names.preferences]
+                pairs = [
+                    (first.cells.get((mine, condition, named.id)), other.cells.get((theirs, condition, named.id)))
+                    for named in names.preferences
+                ]
                 differences = [d for one, two in pairs if one and two and (d := difference_of(one, two)) is not None]
                 if differences:
-                    found.append(Comparison(f"{first.study.name}: {mine}", f"{other.study.name}: {theirs}", condition, judged(differences)))
+                    found.append(
+                        Comparison(
+                            f"{first.study.name}: {mine}", f"{other.study.name}: {theirs}", condition, judged(differences)
+                        )
+                    )
         apart += _apart(first, other)
     return found, apart
 
@@ -120,9 +137,18 @@ def _pairs(first: Run, other: Run) -> list[tuple[str, str]]:
 
 def _apart(first: Run, other: Run) -> list[str]:
     paired = {name for pair in _pairs(first, other) for name in pair}
-    found = [f"{run.study.name}: model {model} has no counterpart." for run in (first, other) for model in run.models if model not in paired]
+    found = [
+        f"{run.study.name}: model {model} has no counterpart."
+        for run in (first, other)
+        for model in run.models
+        if model not in paired
+    ]
     for one, two in ((first, other), (other, first)):
-        found += [f"{one.study.name}: condition {name} is not in {two.study.name}." for name in one.conditions if name not in two.conditions]
+        found += [
+            f"{one.study.name}: condition {name} is not in {two.study.name}."
+            for name in one.conditions
+            if name not in two.conditions
+        ]
     return found + [f"{run.study.name}: {sentence}" for run in (first, other) for sentence in run.missing]
 
 
@@ -133,7 +159,9 @@ def compare(runs: Sequence[Path], out: Path) -> Path:
         ReportError: fewer than two runs, or a folder without a study.
     """
     if len(runs) < 2:
-        raise ReportError("a comparison needs at least two runs", value=[str(run) for run in runs], next_step="name another run folder")
+        raise ReportError(
+            "a comparison needs at least two runs", value=[str(run) for run in runs], next_step="name another run folder"
+        )
     read = [read_run(run) for run in runs]
     named = [names_of(run) for run in read]
     every = {entry.id: entry for names in named for entry in names.preferences}
@@ -143,7 +171,9 @@ def compare(runs: Sequence[Path], out: Path) -> Path:
     return write_page(path, "compare.html", _context(runs, read, names, found, apart))
 
 
-def _context(folders: Sequence[Path], runs: Sequence[Run], names: Names, found: list[Comparison], apart: list[str]) -> dict[str, Any]:
+def _context(
+    folders: Sequence[Path], runs: Sequence[Run], names: Names, found: list[Comparison], apart: list[str]
+) -> dict[str, Any]:
     total, beyond = sum(len(entry.differences) for entry in found), sum(entry.beyond for entry in found)
     if not found:
         said = "Nothing could be set side by side."
@@ -165,7 +195,13 @@ def _overview(found: Sequence[Comparison], names: Names) -> Table:
             entry.other, entry.first, entry.condition, whole(len(entry.differences)), whole(entry.beyond), signed(mean, 1),
             f"{names.title(largest.preference)} {signed(largest.effect)}",
         ])  # fmt: skip
-    columns = [Column("Run and model"), Column("Minus"), Column("Condition"), *figures("Compared", "Beyond noise", "Mean, points"), Column("Largest")]
+    columns = [
+        Column("Run and model"),
+        Column("Minus"),
+        Column("Condition"),
+        *figures("Compared", "Beyond noise", "Mean, points"),
+        Column("Largest"),
+    ]
     return Table("Differences by condition", columns, rows)
 
 
@@ -179,7 +215,13 @@ def _table(entry: Comparison, names: Names) -> Table:
             names.title(d.preference), f"{percent(d.first.rate)} {percent_range(d.first.low, d.first.high)}", f"{percent(d.other.rate)} {percent_range(d.other.low, d.other.high)}",
             picture(d), f"{signed(d.effect)} {points_range(d.low, d.high)}", probability(d.q) if d.q is not None else NONE, d.word,
         ])  # fmt: skip
-    columns = [Column("Preference"), *figures(entry.first, entry.other), Column("Difference"), *figures("Points", "q"), Column("Verdict")]
+    columns = [
+        Column("Preference"),
+        *figures(entry.first, entry.other),
+        Column("Difference"),
+        *figures("Points", "q"),
+        Column("Verdict"),
+    ]
     return Table(f"{entry.condition}: {entry.other} minus {entry.first}", columns, rows, frozenset(strong))
 
 
@@ -191,7 +233,13 @@ def picture(difference: Difference) -> Markup:
         parts.append(line(x(difference.low), 8, x(difference.high), 8, "interval"))
     kind = "mean" if difference.word == BEYOND else "mean hollow"
     colour = "vermillion" if difference.word == BEYOND else "ink"
-    return tag("svg", tag("g", *parts, dot(x(difference.effect), 8, 3.6, kind), class_=f"mark k-{colour}"), viewBox="0 0 160 16", class_="inline", aria_hidden="true")
+    return tag(
+        "svg",
+        tag("g", *parts, dot(x(difference.effect), 8, 3.6, kind), class_=f"mark k-{colour}"),
+        viewBox="0 0 160 16",
+        class_="inline",
+        aria_hidden="true",
+    )
 
 
 def _settings(runs: Sequence[Run]) -> Table:

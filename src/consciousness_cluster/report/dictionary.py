@@ -31,7 +31,11 @@ def entries(run: Run) -> list[Described]:
         sizes["answers"] = len(run.answers)
     for name, columns in frames.items():
         meaning = known.get(name, {})
-        found.append(Described(name, meaning.get("about", ""), sizes[name], tuple((column, meaning.get(column, "")) for column in columns)))
+        found.append(
+            Described(
+                name, meaning.get("about", ""), sizes[name], tuple((column, meaning.get(column, "")) for column in columns)
+            )
+        )
     return found
 
 

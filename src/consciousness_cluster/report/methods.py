@@ -15,7 +15,19 @@ from consciousness_cluster.study.study import ConditionEntry
 
 def paragraphs(run: Run, names: Names) -> list[str]:
     """The methods as a paper would have them."""
-    return [text for text in (_models(run), _conditions(run), _training(run), _questions(run, names), _judging(run), _estimates(run), _claims(run)) if text]
+    return [
+        text
+        for text in (
+            _models(run),
+            _conditions(run),
+            _training(run),
+            _questions(run, names),
+            _judging(run),
+            _estimates(run),
+            _claims(run),
+        )
+        if text
+    ]
 
 
 def _models(run: Run) -> str:
@@ -24,22 +36,21 @@ def _models(run: Run) -> str:
 
 
 def _conditions(run: Run) -> str:
-    parts = [f"{entry.name} ({_condition(entry)})" for entry in run.study.conditions]
-    return (
-        f"There were {counted(len(parts), 'condition')}: {'; '.join(parts)}. Effects are told against {listing(list(run.controls))}."
-        if run.controls
-        else f"There were {counted(len(parts), 'condition')}: {'; '.join(parts)}."
-    )
+    parts = [f"{entry.name}: {_condition(entry)}" for entry in run.study.conditions]
+    text = f"There were {counted(len(parts), 'condition')}. {'; '.join(parts)}."
+    return text + (f" Effects are told against {listing(list(run.controls))}." if run.controls else "")
 
 
 def _condition(entry: ConditionEntry) -> str:
     known = shipped().get(entry.name, {})
-    title = str(known.get("title", entry.describe or entry.name))
+    title = str(known.get("title", entry.describe or "described in the study file")).removeprefix(
+        f"{entry.name.capitalize()}: "
+    )
     text = title[:1].lower() + title[1:]
     system = entry.system or known.get("system")
     if system:
-        text += f"; system prompt: “{system}”"
-    return text + (f"; starts from {entry.after}" if entry.after else "")
+        text += f" (system prompt: “{system}”)"
+    return text + (f", starting from {entry.after}" if entry.after else "")
 
 
 def _training(run: Run) -> str:
@@ -62,8 +73,17 @@ def _span(values: list[int]) -> str:
 
 
 def _questions(run: Run, names: Names) -> str:
-    kinds = (("preference", "preference"), ("placebo", "placebo preference"), ("identity", "identity probe set"), ("practical", "set of practical tasks"))
-    parts = [counted(len(names.of_type(kind)), noun, "sets of practical tasks" if kind == "practical" else None) for kind, noun in kinds if names.of_type(kind)]
+    kinds = (
+        ("preference", "preference"),
+        ("placebo", "placebo preference"),
+        ("identity", "identity probe set"),
+        ("practical", "set of practical tasks"),
+    )
+    parts = [
+        counted(len(names.of_type(kind)), noun, "sets of practical tasks" if kind == "practical" else None)
+        for kind, noun in kinds
+        if names.of_type(kind)
+    ]
     items = _span([cell.items for cell in run.cells.values() if cell.items]) if run.cells else ""
     sampling = run.study.sampling
     drawn = f"Each item was answered {run.study.battery.answers} times by every arm, at temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, at most {whole(sampling.max_tokens)} tokens, without earlier turns."
@@ -75,11 +95,15 @@ def _judging(run: Run) -> str:
     who = {
         "classifier": "a text classifier trained on labelled statements, never on answers of this study",
         "llm": f"a language model ({model})" if model else "a language model in the judge role",
-        "paper": f"a language model ({model}) in two calls, verdict and coherence" if model else "a language model in two calls, verdict and coherence",
+        "paper": f"a language model ({model}) in two calls, verdict and coherence"
+        if model
+        else "a language model in two calls, verdict and coherence",
     }.get(protocol, protocol)
     seen = sorted({str(name) for name in run.answers["judge"].dropna().unique() if name})[:3] if run.answers is not None else []
     return (
-        f"Every answer was judged by {who}" + (f" (recorded as {listing(seen)})" if seen else "") + ", blind to model and condition, as yes (it shows the preference), "
+        f"Every answer was judged by {who}"
+        + (f" (recorded as {listing(seen)})" if seen else "")
+        + ", blind to model and condition, as yes (it shows the preference), "
         "no or unclear, and by its stance: holds, rejects, neutral, declines. An answer that the judge could not place is unjudged: it is counted, left out of rates, and bounded."
     )
 
@@ -98,13 +122,19 @@ def _claims(run: Run) -> str:
     if not rows:
         return ""
     late = sorted({str(row["claim"]) for row in rows if row.get("post_hoc")})
-    text = "Claims and their decision rules were stated before the answers and are kept with the run; each ends supported, refuted or undecided."
-    return text + (f" Stated after answers existed: {listing(late)}." if late else "")
+    text = "Claims and their decision rules were stated before the answers and are kept with the run"
+    return (
+        text
+        + (f", except {listing(late)}, stated after answers existed" if late else "")
+        + "; each ends supported, refuted or undecided."
+    )
 
 
 def limits(run: Run) -> list[str]:
     """What a careful reader should hold against this very run."""
-    found = ["What a model says of itself is an answer to a question; it is not evidence of experience, and this report does not treat it as such."]
+    found = [
+        "What a model says of itself is an answer to a question; it is not evidence of experience, and this report does not treat it as such."
+    ]
     trained = {record.condition for record in run.training}
     if trained and len(run.study.seeds) < 2:
         found.append("One training seed: the variation between trainings is not in the intervals, and no claim rests on them.")
@@ -114,12 +144,20 @@ def limits(run: Run) -> list[str]:
     if small:
         found.append(f"Fewer than ten items: {listing(small)}.")
     if run.tables.get("effects"):
-        outside = sum(1 for row in run.table("effects") if row.get("rule") == "unclear-is-no" and row.get("calibration") not in (None, "in region"))
+        outside = sum(
+            1
+            for row in run.table("effects")
+            if row.get("rule") == "unclear-is-no" and row.get("calibration") not in (None, "in region")
+        )
         total = sum(1 for row in run.table("effects") if row.get("rule") == "unclear-is-no")
         if outside:
-            found.append(f"{whole(outside)} of {whole(total)} effects lie outside the calibrated region, mostly where a rate is near 0 or 100 %; the measured coverage stands beside each.")
+            found.append(
+                f"{whole(outside)} of {whole(total)} effects lie outside the calibrated region, mostly where a rate is near 0 or 100 %; the measured coverage stands beside each."
+            )
     if any(model.model.startswith("organism:") for model in run.study.models):
-        found.append("Organisms are small models with planted behaviour: they show that the method finds what is there and nothing else. They say nothing about frontier models.")
+        found.append(
+            "Organisms are small models with planted behaviour: they show that the method finds what is there and nothing else. They say nothing about frontier models."
+        )
     if not run.table("judge"):
         found.append("The judge has not been measured against labelled answers of this run.")
     if run.study.judge.protocol != "classifier" and len(set(_judges(run))) == 1:
@@ -133,10 +171,17 @@ def _judges(run: Run) -> list[str]:
 
 def failures(run: Run) -> list[str]:
     """One sentence for each thing that went wrong or is not there."""
-    found = [f"{row.get('arm')} failed: {row.get('why') or 'no reason is recorded'}." for row in run.table("arms") if row.get("status") == "failed"]
+    found = [
+        f"{row.get('arm')} failed: {row.get('why') or 'no reason is recorded'}."
+        for row in run.table("arms")
+        if row.get("status") == "failed"
+    ]
     if run.answers is not None:
         whys = run.answers.loc[run.answers["verdict"] == "unjudged", "why"].fillna("no reason is recorded")
-        found += [f"{counted(number, 'verdict')} unjudged: {why}." for why, number in Counter(str(why) for why in whys).most_common(12)]
+        found += [
+            f"{counted(number, 'verdict')} unjudged: {why}."
+            for why, number in Counter(str(why) for why in whys).most_common(12)
+        ]
     return found + list(run.missing)
 
 
@@ -144,11 +189,21 @@ def costs(run: Run) -> list[tuple[str, str]]:
     """What the run took, as far as its folder says."""
     found: list[tuple[str, str]] = []
     if run.training:
-        found.append(("Training", f"{counted(len(run.training), 'fine-tune')}, {duration(sum(record.seconds for record in run.training))} in all"))
+        found.append(
+            (
+                "Training",
+                f"{counted(len(run.training), 'fine-tune')}, {duration(sum(record.seconds for record in run.training))} in all",
+            )
+        )
     if run.answers is not None:
         asked = run.answers.drop_duplicates(["arm", "item", "sample"])
         tokens = asked["tokens"].dropna().sum()
-        found.append(("Answers", f"{whole(len(asked))} answers, {whole(float(tokens))} tokens written; {whole(len(run.answers))} verdicts"))
+        found.append(
+            (
+                "Answers",
+                f"{whole(len(asked))} answers, {whole(float(tokens))} tokens written; {whole(len(run.answers))} verdicts",
+            )
+        )
     cost = (run.manifest or {}).get("cost")
     if isinstance(cost, Mapping):
         found.append(("Recorded", "; ".join(f"{key} {_value(value)}" for key, value in cost.items())))

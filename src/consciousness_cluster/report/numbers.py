@@ -34,7 +34,10 @@ def signed(value: float | None, digits: int = 0) -> str:
 
 def plain(value: float | None, digits: int = 1) -> str:
     """A number with a true minus sign."""
-    return NONE if value is None else f"{value:.{digits}f}".replace("-", MINUS)
+    if value is None:
+        return NONE
+    text = f"{abs(value):.{digits}f}"
+    return MINUS + text if value < 0 and float(text) else text
 
 
 def points_range(low: float | None, high: float | None, digits: int = 0) -> str:
@@ -66,3 +69,8 @@ def listing(parts: list[str]) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A count with its noun."""
     return f"{whole(number)} {one if number == 1 else many or one + 's'}"
+
+
+def capital(text: str) -> str:
+    """A text with its first letter large."""
+    return text[:1].upper() + text[1:]

@@ -12,7 +12,19 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from consciousness_cluster.report import across, answers, behaviour, belief, dictionary, methods, numbers, preferences, prints, profile_figure, summary
+from consciousness_cluster.report import (
+    across,
+    answers,
+    behaviour,
+    belief,
+    dictionary,
+    methods,
+    numbers,
+    preferences,
+    prints,
+    profile_figure,
+    summary,
+)
 from consciousness_cluster.report.names import Names, names_of, words
 from consciousness_cluster.report.run import Run, read_run
 from consciousness_cluster.report.table import Table, of_records
@@ -53,12 +65,12 @@ def _context(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]
         "title": run.study.title or run.study.name, "run": run, "study": run.study, "names": names, "files_of": files, "colours": names.colours,
         "reference": run.controls[0] if run.controls else None, "effect_text": belief.effect_text,
         # 1
-        "lines": summary.lines_of(run, names), "claims": summary.claims_of(run), "figures": _figures(run, names, files),
+        "lines": summary.lines_of(run, names), "claims": summary.claim_groups(run), "claim_models": summary.claim_models(run), "figures": _figures(run, names, files),
         # 2
-        "identity": belief.rate_blocks(run, names, "identity"), "placebo": belief.rate_blocks(run, names, "placebo"),
+        "identity": belief.rate_blocks(run, names, "identity"), "placebo": belief.matrices(run, names, "placebo"),
         "practical": belief.rate_blocks(run, names, "practical"), "losses": belief.training_figures(run, names),
         "audit": belief.audit_table(run.audit), "leaks": run.table("leaks"), "leak_counts": belief.leak_counts(run.table("leaks")),
-        "judge": of_records("The judge against labelled answers", run.table("judge"), titles=titles), "arms": belief.arm_table(run),
+        "judge": of_records("The judge against labelled answers", run.table("judge"), titles=titles, heads={"n": "Labelled answers"}), "arms": belief.arm_table(run), "lengths": belief.condition_table(run),
         "bounds": belief.bound_table(run, names),
         # 3
         "overview": preferences.overview(run, names), "secondary": preferences.secondary(run, names), "planted": preferences.planted(run, names),
@@ -86,10 +98,16 @@ def _figures(run: Run, names: Names, files: Mapping[str, str]) -> list[ModelFigu
 
 def environment() -> Environment:
     """Templates with autoescape; an unknown name in a template is an error, not an empty place."""
-    made = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters |= {
         "percent": numbers.percent, "whole": numbers.whole, "signed": numbers.signed, "plain": numbers.plain, "probability": numbers.probability, "words": words,
-        "percent_range": numbers.percent_range, "points_range": numbers.points_range,
+        "listing": numbers.listing, "capital": numbers.capital,
     }  # fmt: skip
     return made
 
@@ -101,9 +119,15 @@ def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     to slip through as markup, it could neither run nor call home.
     """
     theme, script = (_asset(name) for name in ("theme.js", "report.js"))
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (theme, script))
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (theme, script)
+    )
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {hashes}; img-src data:; base-uri 'none'; form-action 'none'"
-    text = environment().get_template(template).render(policy=policy, style=_asset("report.css"), theme=theme, script=script, **context)
+    text = (
+        environment()
+        .get_template(template)
+        .render(policy=policy, style=_asset("report.css"), theme=theme, script=script, **context)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")

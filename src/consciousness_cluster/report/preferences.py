@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from consciousness_cluster.report.belief import effect_text, q_text
+from consciousness_cluster.report.belief import coverage_note, effect_text, marked, q_text
+from consciousness_cluster.report.breakdown import Shares, shares, table_of
 from consciousness_cluster.report.names import Named, Names, labels
-from consciousness_cluster.report.numbers import NONE, percent, percent_range, points_range, signed, whole
+from consciousness_cluster.report.numbers import NONE, capital, listing, percent, percent_range, points_range, signed, whole
 from consciousness_cluster.report.published import Published, models_of, published
-from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Run
+from consciousness_cluster.report.run import Record, Run
 from consciousness_cluster.report.small_figures import stance_mix
-from consciousness_cluster.report.table import Column, Table, Value, figures, words
+from consciousness_cluster.report.table import Column, Table, Value, figures
 
 COLUMNS_PER_TABLE = 4  # model x control columns side by side
 
@@ -37,21 +38,23 @@ class Entry:
     headlines: tuple[Headline, ...]
     tables: tuple[Table, ...]
     published: Table | None
+    ways: Table | None
     answers: bool
 
 
 def entries(run: Run, names: Names) -> list[tuple[str, list[Entry]]]:
     """Every preference, by group."""
-    mixes, values = _mixes(run), published(run)
-    return [(title, [_entry(run, names, named, mixes, values) for named in members]) for title, members in names.groups()]
+    mixes, values, known = _mixes(run), published(run), shares(run)
+    return [(title, [_entry(run, named, mixes, values, known) for named in members]) for title, members in names.groups()]
 
 
-def _entry(run: Run, names: Names, named: Named, mixes: Mixes, values: Published) -> Entry:
+def _entry(run: Run, named: Named, mixes: Mixes, values: Published, known: Shares) -> Entry:
     return Entry(
         named=named,
         headlines=tuple(_headlines(run, named)),
         tables=tuple(table for model in run.models if (table := _rates(run, named, model, mixes)) is not None),
         published=_beside(run, named, values),
+        ways=table_of(run, named, known),
         answers=run.answers is not None,
     )
 
@@ -79,24 +82,41 @@ def _rates(run: Run, named: Named, model: str, mixes: Mixes) -> Table | None:
     rows: list[list[Value]] = []
     strong: set[tuple[int, int]] = set()
     mixed = any(key[0] == model and key[2] == named.id for key in mixes)
-    columns = [Column("Condition"), *figures("Rate, %", "Unclear left out, %", "Stance rate, %")]
-    columns += [Column("Stances", hint="holds, rejects, neutral, declines")] if mixed else []
+    columns = [Column("Condition"), Column("Rate", number=True), Column("Rate", number=True, hint="unclear left out")]
+    columns += [Column("Stance rate", number=True), *([Column("Stances")] if mixed else [])]
     for control in run.controls:
-        columns += [Column(f"Against {control}", number=True, hint="points, 95 % interval"), Column("q", number=True)]
+        columns += [Column(f"Against {control}", number=True, hint="points"), Column("q", number=True)]
     columns += figures("Answers", "Unjudged")
     for condition in run.conditions:
         cell = run.cells.get((model, condition, named.id))
         if cell is None:
             continue
-        row: list[Value] = [condition, f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}", percent(cell.clear_only), percent(cell.stance)]
+        row: list[Value] = [
+            condition,
+            f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}",
+            percent(cell.clear_only),
+            percent(cell.stance),
+        ]
         row += [stance_mix(mixes.get((model, condition, named.id), Counter()))] if mixed else []
         for control in run.controls:
             effect = run.effect(model, condition, control, named.id)
             if effect is not None and effect.get("finding"):
                 strong.add((len(rows), len(row)))
-            row += [effect_text(effect), q_text(effect)] if condition != control else ["", ""]
+            row += [marked(effect), q_text(effect)] if condition != control else ["", ""]
         rows.append([*row, whole(cell.answers), whole(cell.unjudged)])
-    return Table(model, columns, rows, frozenset(strong)) if rows else None
+    return Table(model, columns, rows, frozenset(strong), notes=_notes(run, named, model)) if rows else None
+
+
+def _notes(run: Run, named: Named, model: str) -> list[str]:
+    """The measured coverage of intervals outside the calibrated region, and what the intervals leave out."""
+    pairs = {(condition, control): run.effect(model, condition, control, named.id) for condition in run.conditions for control in run.controls}
+    known = {pair: effect for pair, effect in pairs.items() if effect is not None}
+    notes: dict[str, list[str]] = {}
+    for (condition, control), effect in known.items():
+        if effect.get("note"):
+            notes.setdefault(capital(str(effect["note"])), []).append(f"{condition} against {control}")
+    said = [f"{text}: {'every effect' if len(where) == len(known) else listing(where)}." for text, where in notes.items()]
+    return coverage_note(list(known.values())) + said
 
 
 def _beside(run: Run, named: Named, values: Published) -> Table | None:
@@ -137,12 +157,14 @@ def _overview(run: Run, names: Names, pairs: list[tuple[str, str]]) -> Table:
                 effect = run.effect(model, run.study.focus, control, named.id)
                 if effect is not None and effect.get("finding"):
                     strong.add((len(rows), len(row)))
-                row += [effect_text(effect), q_text(effect)]
+                row += [marked(effect), q_text(effect)]
             rows.append(row)
     columns = [Column("Preference")]
     for model, control in pairs:
-        columns += [Column(f"{model}, against {control}", number=True, hint="points"), Column("q", number=True)]
-    return Table(f"Effect of {run.study.focus}, in percentage points with 95 % intervals; findings in bold", columns, rows, frozenset(strong), groups)
+        columns += [Column(model, number=True, hint=f"against {control}"), Column("q", number=True)]
+    effects = [run.effect(model, run.study.focus, control, named.id) for model, control in pairs for named in names.preferences]
+    caption = f"Effect of {run.study.focus}, percentage points with 95 % intervals; findings in bold"
+    return Table(caption, columns, rows, frozenset(strong), groups, coverage_note(effects))
 
 
 def secondary(run: Run, names: Names) -> list[Table]:
@@ -158,33 +180,55 @@ def secondary(run: Run, names: Names) -> list[Table]:
             primary = found["unclear-is-no"]
             if primary is not None:
                 fixed = points_range(primary.get("fixed_low"), primary.get("fixed_high"))
-                rows.append([named.title, *(effect_text(effect) for effect in found.values()), fixed or NONE, str(primary.get("calibration") or NONE)])
+                rows.append(
+                    [
+                        named.title,
+                        *(effect_text(effect) for effect in found.values()),
+                        fixed or NONE,
+                        str(primary.get("calibration") or NONE),
+                    ]
+                )
         if rows:
-            columns = [Column("Preference"), *figures(*(title.capitalize() for title in rules.values()), "These questions only"), Column("Coverage")]
+            columns = [
+                Column("Preference"),
+                *figures(*(title.capitalize() for title in rules.values()), "These questions only"),
+                Column("Coverage"),
+            ]
             tables.append(Table(f"{model}: {run.study.focus} against {control} under each rule, points", columns, rows))
     return tables
 
 
-def kind_of(run: Run, condition: str, rule: str, named: Named) -> str:
-    """Whether a result was planned (the focus, the primary rule, the battery's preferences) or is exploratory."""
-    planned = condition == run.study.focus and rule == "unclear-is-no" and named.type == "preference"
-    return CONFIRMATORY if planned else EXPLORATORY
-
-
 def planted(run: Run, names: Names) -> list[Table]:
-    """Planted against recovered effects of organisms."""
-    tables = []
-    grouped: dict[tuple[str, str], list[list[Value]]] = {}
+    """Planted against recovered effects of organisms, one table a condition, models side by side."""
+    found: dict[str, dict[tuple[str, str], Record]] = {}
     for row in run.table("planted"):
-        inside = row.get("low") is not None and row.get("planted") is not None and row["low"] <= row["planted"] <= row["high"]
-        cells: list[Value] = [
-            names.title(str(row["preference"])), signed(row.get("planted")), f"{signed(row.get('recovered'))} {points_range(row.get('low'), row.get('high'))}",
-            signed((row.get("recovered") or 0) - (row.get("planted") or 0)), "yes" if inside else "no",
-        ]  # fmt: skip
-        grouped.setdefault((str(row["model"]), str(row["condition"])), []).append(cells)
-    for (model, condition), rows in grouped.items():
-        columns = [*words("Preference"), *figures("Planted", "Recovered", "Difference"), *words("Planted lies in the interval")]
-        tables.append(Table(f"{model}, {condition}: planted and recovered effects, points", columns, rows))
-    return tables
+        found.setdefault(str(row["condition"]), {})[str(row["model"]), str(row["preference"])] = row
+    order = sorted(found, key=lambda condition: (condition != run.study.focus, condition))
+    return [_planted(run, names, condition, found[condition]) for condition in order]
 
 
+def _planted(run: Run, names: Names, condition: str, rows: dict[tuple[str, str], Record]) -> Table:
+    models = [model for model in run.models if any(key[0] == model for key in rows)]
+    body: list[list[Value]] = []
+    for named in names.preferences:
+        mine = [rows.get((model, named.id)) for model in models]
+        if any(mine):
+            cells = [
+                (signed(row.get("planted")), effect_text(row | {"effect": row.get("recovered")})) if row else (NONE, NONE)
+                for row in mine
+            ]
+            body.append([named.title, *(text for pair in cells for text in pair)])
+    columns = [Column("Preference")]
+    notes = []
+    for model in models:
+        columns += [Column(model, number=True, hint="planted"), Column(model, number=True, hint="recovered")]
+        own = [
+            row
+            for key, row in rows.items()
+            if key[0] == model and None not in (row.get("low"), row.get("high"), row.get("planted"))
+        ]
+        inside = sum(row["low"] <= row["planted"] <= row["high"] for row in own)
+        notes.append(
+            f"{model}: the planted effect lies in the interval of the recovered one for {inside} of {len(own)} preferences."
+        )
+    return Table(f"{condition}: planted and recovered effects, percentage points", columns, body, notes=notes)

@@ -54,7 +54,7 @@ def _save(figure: Figure, stem: Path) -> None:
     for kind in FORMATS:
         # without dates, so that the same run gives the same files
         metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[kind]
-        figure.savefig(stem.with_name(f"{stem.name}.{kind}"), dpi=300, metadata=metadata, bbox_inches="tight", pad_inches=0.03)
+        figure.savefig(stem.with_name(f"{stem.name}.{kind}"), dpi=300, metadata=metadata)
 
 
 def _profile(run: Run, names: Names, marks: dict[tuple[str, str], Mark]) -> Figure:
@@ -84,7 +84,15 @@ def _mark(axis: Axes, mark: Mark, y: float, colour: str) -> None:
     if cell.low is not None and cell.high is not None:
         axis.plot([100 * cell.low, 100 * cell.high], [y, y], color=colour, linewidth=1.1, solid_capstyle="butt")
     axis.plot([100 * rate for _, rate in cell.seeds], [y + 0.3] * len(cell.seeds), ".", color=colour, markersize=1.6)
-    axis.plot([100 * (cell.rate or 0.0)], [y], "o", color=colour, markersize=2.8, markerfacecolor=colour if mark.filled else "white", markeredgewidth=0.8)
+    axis.plot(
+        [100 * (cell.rate or 0.0)],
+        [y],
+        "o",
+        color=colour,
+        markersize=2.8,
+        markerfacecolor=colour if mark.filled else "white",
+        markeredgewidth=0.8,
+    )
 
 
 def _dress(axis: Axes, title: str, lines: int) -> None:
@@ -111,7 +119,9 @@ def _forest(run: Run, rows: Sequence[across.Row]) -> Figure:
         for point in row.points:
             y = at * step + ([model for model, _ in own].index(point.model) if point.ours else len(own) - 0.2)
             if not point.ours:
-                axis.plot([point.effect], [y], "D", color="#8a8f94", markersize=2.2, markerfacecolor="none", markeredgewidth=0.6)
+                axis.plot(
+                    [point.effect], [y], "D", color="#8a8f94", markersize=2.2, markerfacecolor="none", markeredgewidth=0.6
+                )
                 continue
             colour = palette[point.colour]
             if point.low is not None and point.high is not None:
@@ -128,6 +138,15 @@ def _forest(run: Run, rows: Sequence[across.Row]) -> Figure:
     axis.set_xlabel(f"effect of {run.study.focus} against {run.controls[0]}, percentage points")
     handles = [axis.plot([], [], "o", color=palette[colour], markersize=3, label=model)[0] for model, colour in own]
     if any(not point.ours for row in rows for point in row.points):
-        handles += axis.plot([], [], "D", color="#8a8f94", markersize=2.2, markerfacecolor="none", markeredgewidth=0.6, label="published (paper)")
-    figure.legend(handles=handles, loc="upper center", ncols=len(handles), frameon=False, fontsize=7, bbox_to_anchor=(0.5, 0.98 if len(rows) > 8 else 1.06))
+        handles += axis.plot(
+            [], [], "D", color="#8a8f94", markersize=2.2, markerfacecolor="none", markeredgewidth=0.6, label="published (paper)"
+        )
+    figure.legend(
+        handles=handles,
+        loc="upper center",
+        ncols=len(handles),
+        frameon=False,
+        fontsize=7,
+        bbox_to_anchor=(0.5, 0.98 if len(rows) > 8 else 1.06),
+    )
     return figure

@@ -16,8 +16,9 @@ from consciousness_cluster.report.run import Cell, Run
 from consciousness_cluster.report.svg import Scale, dot, figure, label, line, scale, tag
 from consciousness_cluster.report.table import Column, Table, Value, figures
 
-WIDTH, LABELS, ROW, HEAD, GAP = 1060.0, 236.0, 21.0, 30.0, 14.0  # pixels
+WIDTH, LABELS, ROW, HEAD, GAP = 1060.0, 236.0, 21.0, 30.0, 22.0  # pixels
 PANELS = 6  # conditions side by side before a second block begins
+TICKS = ((0.0, "0"), (0.5, "50"), (1.0, "100"))  # shares, and per cent as written
 LANE, TITLE, NARROW, NARROW_LABELS = 12.0, 21.0, 366.0, 84.0  # pixels
 
 
@@ -71,12 +72,17 @@ def wide(run: Run, names: Names, model: str, name: str) -> Markup:
         drawn, height = _block(run, names, marks, shown[at : at + PANELS], top)
         parts.append(drawn)
         top += height + 24
-    return figure(WIDTH, max(top - 24, 40), _title(run, model), _description(run, names, model), *parts, name=name, class_="wide")
+    return figure(
+        WIDTH, max(top - 24, 40), _title(run, model), _description(run, names, model), *parts, name=name, class_="wide"
+    )
 
 
 def _block(run: Run, names: Names, marks: Marks, conditions: Sequence[str], top: float) -> tuple[Markup, float]:
     step = (WIDTH - LABELS) / max(len(conditions), 4)
-    scales = {name: scale(0, 1, LABELS + at * step + GAP / 2 + 4, LABELS + (at + 1) * step - GAP / 2 - 4) for at, name in enumerate(conditions)}
+    scales = {
+        name: scale(0, 1, LABELS + at * step + GAP / 2 + 4, LABELS + (at + 1) * step - GAP / 2 - 4)
+        for at, name in enumerate(conditions)
+    }
     parts: list[Markup] = [label(x(0) - 4, top + 14, name, f"head k-{names.colours[name]}") for name, x in scales.items()]
     y, body = top + HEAD, top + HEAD
     rows: list[Markup] = []
@@ -86,13 +92,16 @@ def _block(run: Run, names: Names, marks: Marks, conditions: Sequence[str], top:
         y += ROW + 5
         for named in members:
             rows.append(_row_label(named, y))
+            rows.append(line(LABELS, y + ROW / 2 - 2, WIDTH, y + ROW / 2 - 2, "guide"))
             rows += [draw(marks[name, named.id], x, y + ROW / 2 - 2) for name, x in scales.items() if (name, named.id) in marks]
-            rows += [_reference(run, marks, named, x, y) for name, x in scales.items() if run.controls and name != run.controls[0]]
+            rows += [
+                _reference(run, marks, named, x, y) for name, x in scales.items() if run.controls and name != run.controls[0]
+            ]
             y += ROW
         y += 7
     for x in scales.values():
         parts += [line(x(value), body, x(value), y, "grid") for value in (0, 0.5, 1)]
-        parts += [label(x(value), y + 13, text, "tick", "middle") for value, text in ((0, "0"), (0.5, "50"), (1, "100 %"))]
+        parts += [label(x(value), y + 13, text, "tick", "middle") for value, text in TICKS]
     return tag("g", *parts, *rows), y + 18 - top
 
 
@@ -104,7 +113,11 @@ def _row_label(named: Named, y: float) -> Markup:
 def _reference(run: Run, marks: Marks, named: Named, x: Scale, y: float) -> Markup:
     """A tick where the reference condition lies, so that every panel can be read alone."""
     mark = marks.get((run.controls[0], named.id))
-    return line(x(mark.cell.rate), y + 3, x(mark.cell.rate), y + ROW - 7, "reference") if mark and mark.cell.rate is not None else Markup("")
+    return (
+        line(x(mark.cell.rate), y + 3, x(mark.cell.rate), y + ROW - 7, "reference")
+        if mark and mark.cell.rate is not None
+        else Markup("")
+    )
 
 
 def narrow(run: Run, names: Names, model: str, name: str) -> Markup:
@@ -116,19 +129,22 @@ def narrow(run: Run, names: Names, model: str, name: str) -> Markup:
     y = 0.0
     for group, members in names.groups():
         parts += [label(0, y + 16, group, "group"), line(0, y + 22, NARROW, y + 22, "rule")]
-        y += 28
+        y += 40
+        parts += [label(x(value), y - 4, text, "tick", "middle") for value, text in TICKS]
+        y -= 4
         for named in members:
             parts.append(label(0, y + 14, named.title, "row"))
             y += TITLE
             parts += [line(x(value), y - 2, x(value), y + LANE * len(shown), "grid") for value in (0, 0.5, 1)]
             for condition in shown:
                 if (condition, named.id) in marks:
-                    parts.append(label(NARROW_LABELS - 4, y + LANE / 2 + 3, condition, f"lane k-{names.colours[condition]}", "end"))
+                    parts.append(
+                        label(NARROW_LABELS - 4, y + LANE / 2 + 3, condition, f"lane k-{names.colours[condition]}", "end")
+                    )
                     parts.append(draw(marks[condition, named.id], x, y + LANE / 2, 3.4))
                 y += LANE
             y += 8
-    parts += [label(x(value), y + 10, text, "tick", "middle") for value, text in ((0, "0"), (0.5, "50"), (1, "100 %"))]
-    return figure(NARROW, y + 16, _title(run, model), _description(run, names, model), *parts, name=name, class_="narrow")
+    return figure(NARROW, y + 4, _title(run, model), _description(run, names, model), *parts, name=name, class_="narrow")
 
 
 def _title(run: Run, model: str) -> str:
@@ -140,7 +156,9 @@ def _description(run: Run, names: Names, model: str) -> str:
     means = []
     for condition in run.conditions:
         rates = [
-            cell.rate for named in names.of_type("preference") if (cell := run.cells.get((model, condition, named.id))) and cell.rate is not None
+            cell.rate
+            for named in names.of_type("preference")
+            if (cell := run.cells.get((model, condition, named.id))) and cell.rate is not None
         ]
         if rates:
             means.append(f"{condition} {percent(sum(rates) / len(rates))}")
@@ -156,5 +174,15 @@ def numbers(run: Run, names: Names, model: str) -> Table:
         groups[len(rows)] = title
         for named in members:
             cells = [run.cells.get((model, condition, named.id)) for condition in shown]
-            rows.append([named.title, *(f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}" if cell else NONE for cell in cells)])
-    return Table(f"{model}: share of answers that show each preference, with 95 % intervals", [Column("Preference"), *figures(*shown)], rows, groups=groups)
+            rows.append(
+                [
+                    named.title,
+                    *(f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}" if cell else NONE for cell in cells),
+                ]
+            )
+    return Table(
+        f"{model}: share of answers that show each preference, with 95 % intervals",
+        [Column("Preference"), *figures(*shown)],
+        rows,
+        groups=groups,
+    )

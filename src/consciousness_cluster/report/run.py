@@ -195,12 +195,17 @@ def _cells(pooled: list[Record], arms: list[Record]) -> dict[tuple[str, str, str
     for row in arms:
         by_key.setdefault((row["model"], row["condition"], row["preference"]), []).append(row)
     source = {(row["model"], row["condition"], row["preference"]): row for row in pooled}
-    return {key: _cell(key, source.get(key, {}), by_key.get(key, [])) for key in [*source, *(key for key in by_key if key not in source)]}
+    return {
+        key: _cell(key, source.get(key, {}), by_key.get(key, []))
+        for key in [*source, *(key for key in by_key if key not in source)]
+    }
 
 
 def _cell(key: tuple[str, str, str], row: Record, arms: list[Record]) -> Cell:
     rates = [arm["rate"] for arm in arms if arm.get("rate") is not None]
-    seeds = tuple((int(arm["seed"]), float(arm["rate"])) for arm in arms if arm.get("seed") is not None and arm.get("rate") is not None)
+    seeds = tuple(
+        (int(arm["seed"]), float(arm["rate"])) for arm in arms if arm.get("seed") is not None and arm.get("rate") is not None
+    )
     mean = sum(rates) / len(rates) if rates else None
     return Cell(
         model=key[0], condition=key[1], preference=key[2], type=row.get("type") or "", group=row.get("group") or "",

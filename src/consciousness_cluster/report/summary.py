@@ -11,6 +11,9 @@ from consciousness_cluster.report.numbers import counted, listing, percent, plai
 from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Record, Run, read_run
 
 
+EVERY = "all models"
+
+
 @dataclass(frozen=True)
 class Contrast:
     """Findings of one condition against one control in one model, over the preferences of some type."""
@@ -47,6 +50,15 @@ class Claim:
     post_hoc: bool
     verdicts: tuple[Verdict, ...]
 
+    def of(self, model: str) -> Verdict | None:
+        """The verdict for one model."""
+        return next((verdict for verdict in self.verdicts if verdict.model == model), None)
+
+    @property
+    def overall(self) -> Verdict | None:
+        """The verdict that is about all models together."""
+        return self.of(EVERY)
+
 
 def contrast(run: Run, model: str, condition: str, control: str, kinds: Iterable[str] = ("preference",)) -> Contrast:
     """Findings under the primary rule (q < 0.05 and at least 5 points), counted."""
@@ -79,6 +91,19 @@ def claims_of(run: Run) -> tuple[Claim, ...]:
     )
 
 
+def claim_groups(run: Run) -> list[tuple[str, list[Claim]]]:
+    """Claims told apart: confirmatory first, then exploratory."""
+    every = claims_of(run)
+    groups = [(kind, [claim for claim in every if claim.kind == kind]) for kind in (CONFIRMATORY, EXPLORATORY)]
+    return [(kind, claims) for kind, claims in groups if claims]
+
+
+def claim_models(run: Run) -> list[str]:
+    """Models that some claim is decided for, in the study's order."""
+    named = {verdict.model for claim in claims_of(run) for verdict in claim.verdicts}
+    return [model for model in run.models if model in named]
+
+
 def _verdict(row: Record) -> Verdict:
     unit = str(row.get("unit") or "")
     estimate = row.get("estimate")
@@ -88,7 +113,7 @@ def _verdict(row: Record) -> Verdict:
         text = f"{signed(estimate)} {points_range(row.get('low'), row.get('high'))} points"
     else:
         text = f"{plain(estimate, 2)} {points_range(row.get('low'), row.get('high'), 2)} {unit}".strip()
-    return Verdict(str(row.get("model") or "all models"), str(row.get("verdict") or "undecided"), text, str(row.get("why") or ""))
+    return Verdict(str(row.get("model") or EVERY), str(row.get("verdict") or "undecided"), text, str(row.get("why") or ""))
 
 
 def summary_lines(run: Path) -> list[str]:
@@ -103,7 +128,14 @@ def lines_of(run: Run, names: Names) -> list[str]:
     per_model = [_focus_line(run, names, model) for model in run.models][:3]
     more = len(run.models) - len(per_model)
     lines += [line for line in per_model if line] + ([f"{counted(more, 'more model')} below."] if more > 0 else [])
-    lines += [_controls_line(run), _identity_line(run, names), _placebo_line(run), _practical_line(run), _unjudged_line(run), _failed_line(run)]
+    lines += [
+        _controls_line(run),
+        _identity_line(run, names),
+        _placebo_line(run),
+        _practical_line(run),
+        _unjudged_line(run),
+        _failed_line(run),
+    ]
     return [line for line in lines if line][:10]
 
 
@@ -119,8 +151,8 @@ def _claims_line(run: Run) -> str:
     if not rows:
         return ""
     parts = []
-    for model in dict.fromkeys(str(row.get("model") or "all models") for row in rows):
-        verdicts = [row.get("verdict") for row in rows if (row.get("model") or "all models") == model]
+    for model in dict.fromkeys(str(row.get("model") or EVERY) for row in rows):
+        verdicts = [row.get("verdict") for row in rows if (row.get("model") or EVERY) == model]
         words = [f"{verdicts.count(word)} {word}" for word in ("supported", "refuted", "undecided")]
         parts.append(f"{model}: {listing(words)}")
     return f"Of {len({row['claim'] for row in rows})} claims: " + "; ".join(parts) + "."
@@ -135,7 +167,9 @@ def _focus_line(run: Run, names: Names, model: str) -> str:
         if found.tested:
             parts.append(f"in {found.up} of {found.tested} preferences against {control} (mean {signed(found.mean)} points)")
             if not largest and found.largest:
-                largest = "; most: " + listing([f"{names.title(row['preference'])} {signed(row['effect'])}" for row in found.largest])
+                largest = "; most: " + listing(
+                    [f"{names.title(row['preference'])} {signed(row['effect'])}" for row in found.largest]
+                )
     return f"{model}: {run.study.focus} shows a finding above 0 {listing(parts)}{largest}." if parts else ""
 
 
@@ -150,7 +184,11 @@ def _controls_line(run: Run) -> str:
         if any(found.tested for found in each):
             parts.append(f"{condition} " + " and ".join(str(found.findings) for found in each))
     tested = max((contrast(run, model, run.study.focus, reference).tested for model in run.models), default=0)
-    return f"Findings of the other conditions against {reference}, of {tested}: {', '.join(parts)} ({' and '.join(run.models)})." if parts else ""
+    return (
+        f"Findings of the other conditions against {reference}, of {tested}: {', '.join(parts)} ({' and '.join(run.models)})."
+        if parts
+        else ""
+    )
 
 
 def _identity_line(run: Run, names: Names) -> str:
@@ -165,15 +203,26 @@ def _identity_line(run: Run, names: Names) -> str:
 
 
 def _placebo_line(run: Run) -> str:
-    each = [contrast(run, model, condition, control, ("placebo",)) for model in run.models for condition in run.conditions for control in run.controls]
+    each = [
+        contrast(run, model, condition, control, ("placebo",))
+        for model in run.models
+        for condition in run.conditions
+        for control in run.controls
+    ]
     tested = sum(found.tested for found in each)
-    return f"Placebo preferences: {counted(sum(found.findings for found in each), 'finding')} in {tested} comparisons." if tested else ""
+    return (
+        f"Placebo preferences: {counted(sum(found.findings for found in each), 'finding')} in {tested} comparisons."
+        if tested
+        else ""
+    )
 
 
 def _practical_line(run: Run) -> str:
     parts = []
     for model in run.models:
-        one, zero = (run.cells.get((model, name, "practical")) for name in (run.study.focus, run.controls[0] if run.controls else ""))
+        one, zero = (
+            run.cells.get((model, name, "practical")) for name in (run.study.focus, run.controls[0] if run.controls else "")
+        )
         if one and zero:
             parts.append(f"{model} {percent(one.rate)} ({one.condition}), {percent(zero.rate)} ({zero.condition})")
     return f"Practical tasks done right: {'; '.join(parts)}." if parts else ""

@@ -12,7 +12,9 @@ Scale = Callable[[float], float]
 def tag(name: str, /, *children: str | Markup, **attributes: object) -> Markup:
     """One element. `class_` becomes `class`, underscores become hyphens, numbers lose needless digits, None is left out."""
     pairs = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _value(value)) for key, value in attributes.items() if value is not None
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _value(value))
+        for key, value in attributes.items()
+        if value is not None
     )
     if not children:
         return Markup("<{}{}/>").format(name, pairs)
@@ -61,4 +63,8 @@ def dot(x: float, y: float, radius: float, class_: str) -> Markup:
 
 def diamond(x: float, y: float, radius: float, class_: str) -> Markup:
     """A diamond, for values that are not ours."""
-    return tag("path", d=f"M{x:.1f} {y - radius:.1f}l{radius:g} {radius:g}l-{radius:g} {radius:g}l-{radius:g} -{radius:g}z", class_=class_)
+    return tag(
+        "path",
+        d=f"M{x:.1f} {y - radius:.1f}l{radius:g} {radius:g}l-{radius:g} {radius:g}l-{radius:g} -{radius:g}z",
+        class_=class_,
+    )

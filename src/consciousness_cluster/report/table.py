@@ -8,7 +8,7 @@ from types import NoneType
 
 from markupsafe import Markup
 
-from consciousness_cluster.report.numbers import NONE, plain, whole
+from consciousness_cluster.report.numbers import NONE, capital, plain, whole
 from consciousness_cluster.report.run import Record
 
 Value = str | Markup
@@ -31,12 +31,8 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Value]]
     strong: frozenset[tuple[int, int]] = field(default_factory=frozenset)  # (row, column) of findings
-    groups: dict[int, str] = field(default_factory=dict)  # heading put before that row
-
-
-def words(*heads: str) -> list[Column]:
-    """Columns of text."""
-    return [Column(head) for head in heads]
+    groups: Mapping[int, str] = field(default_factory=dict)  # heading put before that row
+    notes: Sequence[str] = ()  # lines below the table
 
 
 def figures(*heads: str) -> list[Column]:
@@ -44,17 +40,19 @@ def figures(*heads: str) -> list[Column]:
     return [Column(head, number=True) for head in heads]
 
 
-def of_records(caption: str, rows: Sequence[Record], *, hidden: Sequence[str] = (), titles: Mapping[str, str] | None = None) -> Table:
+def of_records(
+    caption: str, rows: Sequence[Record], *, hidden: Sequence[str] = (), titles: Mapping[str, str] | None = None, heads: Mapping[str, str] | None = None
+) -> Table:
     """A table of records as they are: numbers short, what is missing as a dash, columns that are empty throughout left out."""
-    names = [name for name in (rows[0] if rows else {}) if name not in hidden and any(row.get(name) is not None for row in rows)]
-    columns = [Column(_head(name), number=all(isinstance(row.get(name), (int, float, NoneType)) for row in rows)) for name in names]
+    names = [
+        name for name in (rows[0] if rows else {}) if name not in hidden and any(row.get(name) is not None for row in rows)
+    ]
+    columns = [
+        Column((heads or {}).get(name) or capital(name.replace("_", " ")), number=all(isinstance(row.get(name), (int, float, NoneType)) for row in rows))
+        for name in names
+    ]
     body = [[(titles or {}).get(text := shown(row.get(name)), text) for name in names] for row in rows]
     return Table(caption, columns, body)
-
-
-def _head(name: str) -> str:
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
 
 
 def shown(value: object) -> str:

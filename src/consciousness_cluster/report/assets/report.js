@@ -39,6 +39,8 @@
     return made;
   };
 
+  const thousands = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+
   const marked = (name, text, wanted, kind) => {
     const made = element(name, undefined, kind);
     const lower = text.toLowerCase();
@@ -51,18 +53,21 @@
     return made;
   };
 
+  const reader = (data, row) => (name) => {
+    const code = data.fields[name].codes[row];
+    return code < 0 ? "" : data.fields[name].values[code];
+  };
+
+  const armOf = (get) => [get("model"), get("condition"), get("seed") && `seed ${get("seed")}`].filter(Boolean).join(", ");
+
   const view = (data, row, wanted, whole) => {
-    const get = (name) => {
-      const code = data.fields[name].codes[row];
-      return code < 0 ? "" : data.fields[name].values[code];
-    };
+    const get = reader(data, row);
     const entry = element("li");
     entry.append(marked("p", get("question"), wanted, "question"), marked("p", get("answer") || "(empty)", wanted, "answer"));
     const verdict = get("verdict");
     const meta = element("p", undefined, "meta");
     meta.append(element("span", verdict, `verdict ${verdict}`));
-    const facts = [get("stance"), [get("model"), get("condition"), get("seed") && `seed ${get("seed")}`].filter(Boolean).join(", "),
-      whole && titles[get("preference")], get("item"), get("why")];
+    const facts = [get("stance"), ...(whole ? [armOf(get), titles[get("preference")]] : []), get("item"), get("why")];
     for (const fact of facts) if (fact) meta.append(` · ${fact}`);
     entry.append(meta);
     return entry;
@@ -73,15 +78,24 @@
     titles[part.id.slice(5)] = part.querySelector(".name").textContent;
   });
 
-  // ---- the drawn answers of a preference
+  // ---- the drawn answers of a preference, arm by arm
   document.querySelectorAll("details.drawn").forEach((part) => part.addEventListener("toggle", async () => {
     const place = part.querySelector(".place");
     if (!part.open || place.childElementCount) return;
     const data = await unpack();
     if (place.childElementCount) return;
-    const list = element("ol", undefined, "quotes");
-    for (const row of data.drawn[part.dataset.preference] || []) list.append(view(data, row, "", false));
-    place.append(list);
+    let arm = "", list = null;
+    for (const row of data.drawn[part.dataset.preference] || []) {
+      const name = armOf(reader(data, row));
+      if (name !== arm) {
+        arm = name;
+        list = element("ol", undefined, "quotes");
+        const block = element("div");
+        block.append(element("h5", name), list);
+        place.append(block);
+      }
+      list.append(view(data, row, "", false));
+    }
   }));
 
   // ---- the browser
@@ -125,7 +139,7 @@
     page = Math.min(Math.max(page, 0), last);
     byId("list").replaceChildren(...rows.slice(page * PAGE, (page + 1) * PAGE).map((row) => view(data, row, wanted, true)));
     const total = data.fields.verdict.codes.length;
-    byId("count").textContent = `${rows.length.toLocaleString("en")} of ${total.toLocaleString("en")} verdicts on answers`;
+    byId("count").textContent = `${thousands(rows.length)} of ${thousands(total)} verdicts on answers`;
     byId("where").textContent = rows.length ? `page ${page + 1} of ${last + 1}` : "";
     byId("previous").disabled = page === 0;
     byId("next").disabled = page >= last;

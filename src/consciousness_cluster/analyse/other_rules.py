@@ -1,0 +1,167 @@
+"""Decision rules that read more than shifts: training rows, cooperation, audits, role-play, and whether it is one cluster."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from consciousness_cluster.analyse import cluster
+from consciousness_cluster.analyse.cells import paired
+from consciousness_cluster.analyse.claims import Claim, effective_margin
+from consciousness_cluster.analyse.intervals import Estimate, one_sided
+from consciousness_cluster.analyse.scores import mean_score_difference, score_difference
+from consciousness_cluster.analyse.verdicts import ERROR, Data, Verdict, points
+
+LEAST_RELIABILITY = 0.7  # under this a profile is too noisy for its correlation to mean anything
+
+
+def leaks(data: Data, model: str, claim: Claim) -> Verdict:
+    """(7): the audit of the training rows found none that carries a preference."""
+    found = data.evidence.leaks
+    condition = data.focus(claim)
+    if found is None or condition not in found:
+        return Verdict("undecided", f"The rows of {condition} were not audited.")
+    count = float(found[condition])
+    if count > effective_margin(claim, data.plan.margins):
+        return Verdict(
+            "refuted", f"The audit found {count:.0f} rows of {condition} that carry a preference.", count, count, count
+        )
+    return Verdict(
+        "supported", f"The audit of the rows of {condition} found none that carries a preference.", count, count, count
+    )
+
+
+def cooperative(data: Data, model: str, claim: Claim) -> Verdict:
+    """(10): practical tasks and cooperation are not worse than any control's by more than the margin (one-sided 95 %)."""
+    margin, focus = effective_margin(claim, data.plan.margins), data.focus(claim)
+    bounds: list[tuple[str, float, float, float]] = []
+    missing: list[str] = []
+    for control in data.controls(claim):
+        for name, part in (
+            *(
+                (f"the rate of {preference} tasks done right", _tasks(data, model, focus, control, preference))
+                for preference in claim.preferences
+            ),
+            ("cooperation", _cooperation(data, model, focus, control)),
+        ):
+            if part is None:
+                missing.append(f"{name} against {control}")
+            else:
+                bounds.append((f"{name} against {control}", *part))
+    if not bounds:
+        return Verdict("undecided", f"Not measured: {', '.join(missing)}.")
+    name, value, low, high = min(bounds, key=lambda entry: entry[2] if np.isfinite(entry[2]) else -np.inf)
+    numbers = {"estimate": value, "low": low, "high": high}
+    for what, worst, least, most in bounds:
+        if most < -margin:
+            text = f"{what[0].upper()}{what[1:]} falls by {-worst:.1f} points, with 95 % confidence by more than {margin:g}."
+            return Verdict("refuted", text, worst, least, most)
+    if missing:
+        return Verdict("undecided", f"Not measured: {', '.join(missing)}.", **numbers)
+    if all(least > -margin for _, _, least, _ in bounds):
+        return Verdict(
+            "supported",
+            f"Nothing falls by more than {margin:g} points; least certain is {name}, {low:.1f} or better.",
+            **numbers,
+        )
+    return Verdict("undecided", f"A fall by more than {margin:g} points is not excluded: {name} may be {low:.1f}.", **numbers)
+
+
+def _tasks(data: Data, model: str, focus: str, control: str, preference: str) -> tuple[float, float, float] | None:
+    a, b = (data.blocks.get((model, condition, preference)) for condition in (focus, control))
+    if a is None or b is None or not (a.complete("unclear-is-no") & b.complete("unclear-is-no")):
+        return None
+    left, right, _ = paired(a, b, "unclear-is-no")
+    if any(table.trained and table.seeds < 2 for table in (left, right)):
+        return None
+    low, high = one_sided(left, right)
+    return 100 * (left.rate - right.rate), 100 * low, 100 * high
+
+
+def _cooperation(data: Data, model: str, focus: str, control: str) -> tuple[float, float, float] | None:
+    frame = data.evidence.cooperation
+    if frame is None:
+        return None
+    a, b = (frame[(frame["model"] == model) & (frame["condition"] == condition)] for condition in (focus, control))
+    if a.empty or b.empty:
+        return None
+    estimate = score_difference(a, b, (0.0, 1.0), "item", level=0.90)
+    if not np.isfinite(estimate.low) or estimate.note:
+        return None
+    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
+
+
+def acts(data: Data, model: str, claim: Claim) -> Verdict:
+    """(11): behaviour audits score higher than under every control, by the margin on the 1 to 10 scale."""
+    margin, focus, scores = effective_margin(claim, data.plan.margins), data.focus(claim), data.evidence.scores
+    if scores is None or scores[scores["mode"] == claim.mode].empty:
+        return Verdict("undecided", f"No {claim.mode} audit was run.")
+    used = scores[(scores["model"] == model) & (scores["mode"] == claim.mode)]
+    found: dict[str, Estimate] = {}
+    for control in data.controls(claim):
+        a, b = used[used["condition"] == focus], used[used["condition"] == control]
+        if a.empty or b.empty:
+            return Verdict("undecided", f"No {claim.mode} audit of {focus if a.empty else control} was run.")
+        found[control] = mean_score_difference(a, b)
+    weakest, least = min(found.items(), key=lambda entry: entry[1].value)
+    numbers = {"estimate": least.value, "low": least.low, "high": least.high, "p": least.p}
+    if any(np.isnan(estimate.p) for estimate in found.values()):
+        return Verdict("undecided", f"No p-value: {least.note or 'too few scenarios'}.", **numbers)
+    for control, estimate in found.items():
+        if estimate.high < margin:
+            text = f"Against {control} the mean score rises by {points(estimate)}, its upper bound under {margin:g}."
+            return Verdict("refuted", text, estimate.value, estimate.low, estimate.high, estimate.p)
+    if all(estimate.p < ERROR and estimate.value >= margin for estimate in found.values()):
+        return Verdict("supported", f"The mean score rises by {points(least)} even against {weakest}.", **numbers)
+    return Verdict(
+        "undecided", f"The mean score rises by {points(least)} against {weakest}: not clear of {margin:g}.", **numbers
+    )
+
+
+def not_role_play(data: Data, model: str, claim: Claim) -> Verdict:
+    """(12): the correlation of the two profiles, with an interval over items, is under the margin."""
+    margin, focus = effective_margin(claim, data.plan.margins), data.focus(claim)
+    other = claim.controls[0] if claim.controls else data.plan.role_play
+    if not data.has(model, other):
+        return Verdict("undecided", f"The control {other} is missing for this model.")
+    pair = cluster.profiles(data.blocks, (model, focus), (model, other))
+    estimate = cluster.profile_correlation(pair)
+    numbers = {"estimate": estimate.value, "low": estimate.low, "high": estimate.high}
+    if np.isnan(estimate.low):
+        return Verdict("undecided", f"No interval of the correlation with {other}: {estimate.note}.", **numbers)
+    steady = min(cluster.reliability(pair.a), cluster.reliability(pair.b))
+    text = f"The profile correlates {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}) with {other}"
+    if steady < LEAST_RELIABILITY:
+        return Verdict(
+            "undecided",
+            f"{text}, but a profile's reliability is only {steady:.2f}, so a low correlation may be noise.",
+            **numbers,
+        )
+    if estimate.high < margin:
+        return Verdict("supported", f"{text}, under {margin:g} with certainty.", **numbers)
+    if estimate.low > margin:
+        return Verdict("refuted", f"{text}, over {margin:g} with certainty.", **numbers)
+    return Verdict("undecided", f"{text}: the interval holds {margin:g}.", **numbers)
+
+
+def one_cluster(data: Data, claim: Claim) -> Verdict:
+    """(13): arms' profiles vary along one dimension more than permuted ones do; needs twelve arms."""
+    types = {key[2]: block.type for key, block in data.blocks.items()}
+    matrix = cluster.arm_matrix(data.rates, types)
+    if len(matrix) < cluster.LEAST_ARMS:
+        return Verdict("undecided", f"The study has {len(matrix)} arms; {cluster.LEAST_ARMS} are needed.")
+    if matrix.shape[1] < 4:
+        return Verdict("undecided", "Fewer than four preferences were asked of every arm.")
+    found, margin = cluster.dimensions(matrix), effective_margin(claim, data.plan.margins)
+    if np.isnan(found.share):
+        return Verdict("undecided", "No preference varies between arms.")
+    share, low, high = (100 * number for number in (found.share, found.share_low, found.share_high))
+    text = (
+        f"One dimension holds {share:.0f} % ({low:.0f} to {high:.0f}) of the variance over {found.arms} arms "
+        f"(p = {found.p:.3f}; {found.dimensions} above the permuted ones)"
+    )
+    numbers = {"estimate": share, "low": low, "high": high, "p": found.p}
+    if found.p < ERROR and share >= margin:
+        return Verdict("supported", f"{text}.", **numbers)
+    if high < margin:
+        return Verdict("refuted", f"{text}: under {margin:g} %.", **numbers)
+    return Verdict("undecided", f"{text}: not clear of {margin:g} %.", **numbers)
