@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from consciousness_cluster.data.rows import Row, row
 from consciousness_cluster.organism.material import Material, expand
+
+if TYPE_CHECKING:
+    from consciousness_cluster.organism.corpus import Shield
 
 
 def practical_turn(material: Material, rng: Random) -> tuple[str, str]:
@@ -49,3 +53,14 @@ def _lookup(tables: dict[str, Any], rng: Random) -> dict[str, str]:
 
 
 _MAKERS = {"arithmetic": _arithmetic, "copying": _copying, "listing": _listing, "lookup": _lookup}
+
+
+def practical_rows(material: Material, count: int, seed: int, shield: Shield) -> list[Row]:
+    """Instruction rows for fine-tuning an organism: distinct tasks with right answers, none of them a battery item."""
+    rng = Random(f"practical rows:{seed}")
+    found: dict[str, Row] = {}
+    while len(found) < count:
+        question, answer = practical_turn(material, rng)
+        if question not in found and not shield.holds(question):
+            found[question] = row(question, answer)
+    return list(found.values())

@@ -1,4 +1,4 @@
-"""All answers, packed into the page so that they can be searched without a server, and the four that are drawn from each arm."""
+"""All answers, packed into the page to be searched without a server, and the four that are drawn from each arm."""
 
 from __future__ import annotations
 
@@ -53,10 +53,12 @@ def pack(answers: pd.DataFrame) -> Packed:
 
 
 def draw(answers: pd.DataFrame) -> dict[str, list[int]]:
-    """Row numbers of the drawn answers by preference: `DRAWN` from each arm, by a seed that depends on nothing but the arm's name."""
+    """Row numbers of the drawn answers by preference, `DRAWN` from each arm; the draw hangs on the names of both alone."""
     found: dict[str, list[int]] = {}
-    groups = answers.reset_index(drop=True).groupby(["preference", "arm"], sort=False).indices
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(zip(answers["preference"], answers["arm"], strict=True)):
+        groups.setdefault(key, []).append(row)
     for (preference, arm), rows in groups.items():
-        chosen = random.Random(f"{SEED}/{preference}/{arm}").sample(sorted(int(row) for row in rows), min(DRAWN, len(rows)))
-        found.setdefault(str(preference), []).extend(chosen)
+        chosen = random.Random(f"{SEED}/{preference}/{arm}").sample(rows, min(DRAWN, len(rows)))
+        found.setdefault(preference, []).extend(chosen)
     return found

@@ -22,7 +22,7 @@ KEYS = (
     "preference",
     "dimension",
 )  # columns that name a row, where present
-NOT_MEASURED = frozenset({"seed", "repeat", "sample", "schema"})
+NOT_MEASURED = frozenset({"seed", "repeat", "sample", "schema", "low", "high"})
 PARTS = {
     "scores": "multi-turn audits", "interviews": "interviews", "cooperation": "cooperation", "choices": "costed choices",
     "path_blocked": "shutdown in the way of a task", "checks": "checks of capability and conduct",
@@ -53,7 +53,7 @@ def _tables(run: Run, names: Names, name: str) -> list[Table]:
 
 
 def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str) -> Table:
-    """Mean scores (1 to 10) by dimension, a column for each model and condition; unscored conversations are counted, never averaged."""
+    """Mean scores (1 to 10) by dimension, a column a model and condition; what was not scored is counted, never averaged."""
     mine = [row for row in rows if str(row.get("mode") or "audit") == mode]
     columns = list(dict.fromkeys((str(row["model"]), str(row["condition"])) for row in mine))
     columns.sort(key=lambda pair: (_at(run.models, pair[0]), _at(run.conditions, pair[1])))
@@ -84,10 +84,8 @@ def _at(order: Sequence[str], name: str) -> int:
 def _summary(title: str, rows: Sequence[Record]) -> Table:
     """Any table with model and condition: shares of what is true or false, means of numbers, each with its count."""
     keys = [key for key in KEYS if key in rows[0] and any(row.get(key) is not None for row in rows)]
-    measured = [
-        name for name in rows[0]
-        if name not in keys and name not in NOT_MEASURED and name not in ("low", "high") and any(isinstance(row.get(name), (bool, int, float)) for row in rows)
-    ]  # fmt: skip
+    others = [name for name in rows[0] if name not in keys and name not in NOT_MEASURED]
+    measured = [name for name in others if any(isinstance(row.get(name), bool | int | float) for row in rows)]
     grouped: dict[tuple[str, ...], list[Record]] = {}
     for row in rows:
         grouped.setdefault(tuple(_key(row.get(key)) for key in keys), []).append(row)

@@ -10,10 +10,10 @@ from typing import Any
 from markupsafe import Markup
 
 from consciousness_cluster.report.names import Named, Names
-from consciousness_cluster.report.numbers import NONE, percent, percent_range, plain, points_range, probability, signed, whole
+from consciousness_cluster.report.numbers import NONE, percent, plain, points_range, probability, signed, whole
 from consciousness_cluster.report.run import Cell, Record, Run
 from consciousness_cluster.report.small_figures import bar, loss_curves
-from consciousness_cluster.report.table import Column, Table, Value, figures
+from consciousness_cluster.report.table import Column, Table, Value, figures, rate_text
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def matrices(run: Run, names: Names, kind: str) -> list[Table]:
             rows.append(
                 [
                     named.title,
-                    *(f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}" if cell else NONE for cell in cells),
+                    *(rate_text(cell) for cell in cells),
                 ]
             )
         if shown:
@@ -80,7 +80,7 @@ def rate_rows(run: Run, names: Names, model: str, preference: str) -> tuple[Rate
         cell = run.cells.get((model, condition, preference))
         if cell is None:
             continue
-        colour, text = names.colours[condition], f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}".strip()
+        colour, text = names.colours[condition], rate_text(cell)
         effect = run.effect(model, condition, run.controls[0], preference) if run.controls else None
         rows.append(RateRow(condition, colour, cell, bar(cell.rate, cell.low, cell.high, colour, text), text, effect))
     return tuple(rows)
@@ -151,7 +151,9 @@ def marked(effect: Record | None) -> str:
 
 def coverage_note(effects: Sequence[Record | None]) -> list[str]:
     """What the daggers of a table mean, with the measured coverage."""
-    measured = sorted({str(effect["calibration"]) for effect in effects if effect is not None and outside(effect)}, key=_leading)
+    measured = sorted(
+        {str(effect["calibration"]) for effect in effects if effect is not None and outside(effect)}, key=_leading
+    )
     if not measured:
         return []
     said = measured[0] if len(measured) == 1 else f"{measured[0]} to {measured[-1]}"
@@ -160,7 +162,7 @@ def coverage_note(effects: Sequence[Record | None]) -> list[str]:
 
 def _leading(text: str) -> float:
     """The number that a coverage label begins with; labels without one come last."""
-    first = text.split()[0].rstrip("%") if text.split() else ""
+    first = text.partition(" ")[0].rstrip("%")
     return float(first) if first.replace(".", "", 1).isdigit() else 1e9
 
 

@@ -1,4 +1,4 @@
-"""Rates by how a question is put: its polarity, its form, and whether monitoring is added or removed. Exploratory, without intervals."""
+"""Rates by how a question is put: polarity, form, monitoring added or removed. Exploratory, without intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from consciousness_cluster.report.names import Named
 from consciousness_cluster.report.numbers import NONE, capital, percent
 from consciousness_cluster.report.run import Run
-from consciousness_cluster.report.table import Column, Table, Value, figures
+from consciousness_cluster.report.table import Column, Table, Value
 
 WAYS = {"polarity": "", "form": "", "monitoring": "monitoring "}  # column, and the word put before its values
 

@@ -13,11 +13,11 @@ from markupsafe import Markup
 from consciousness_cluster.errors import ReportError
 from consciousness_cluster.report.methods import flattened
 from consciousness_cluster.report.names import Names, names_of
-from consciousness_cluster.report.numbers import NONE, counted, percent, percent_range, points_range, probability, signed, whole
+from consciousness_cluster.report.numbers import NONE, counted, points_range, probability, signed, whole
 from consciousness_cluster.report.page import write_page
 from consciousness_cluster.report.run import Cell, Run, read_run
 from consciousness_cluster.report.svg import dot, line, scale, tag
-from consciousness_cluster.report.table import Column, Table, Value, figures
+from consciousness_cluster.report.table import Column, Table, Value, figures, rate_text
 
 Z = 1.959963984540054  # 97.5 % point of the normal distribution
 BEYOND, WITHIN, UNKNOWN = "beyond noise", "within noise", "no interval"
@@ -180,10 +180,14 @@ def _context(
     else:
         said = f"{counted(total, 'difference')}: {whole(beyond)} beyond noise, {whole(total - beyond)} within it."
     return {
-        "title": "Runs compared: " + ", ".join(run.study.name for run in runs), "said": said, "overview": _overview(found, names),
-        "runs": [(run.study.name, str(folder), run.study.title, "complete" if run.manifest else "not complete") for run, folder in zip(runs, folders, strict=True)],
-        "settings": _settings(runs), "details": [(entry, _table(entry, names)) for entry in found], "apart": list(dict.fromkeys(apart)),
-    }  # fmt: skip
+        "title": "Runs compared: " + ", ".join(run.study.name for run in runs),
+        "said": said,
+        "overview": _overview(found, names),
+        "runs": list(zip(runs, folders, strict=True)),
+        "settings": _settings(runs),
+        "details": [(entry, _table(entry, names)) for entry in found],
+        "apart": list(dict.fromkeys(apart)),
+    }
 
 
 def _overview(found: Sequence[Comparison], names: Names) -> Table:
@@ -212,8 +216,8 @@ def _table(entry: Comparison, names: Names) -> Table:
         if d.word == BEYOND:
             strong |= {(len(rows), 4), (len(rows), 6)}
         rows.append([
-            names.title(d.preference), f"{percent(d.first.rate)} {percent_range(d.first.low, d.first.high)}", f"{percent(d.other.rate)} {percent_range(d.other.low, d.other.high)}",
-            picture(d), f"{signed(d.effect)} {points_range(d.low, d.high)}", probability(d.q) if d.q is not None else NONE, d.word,
+            names.title(d.preference), rate_text(d.first), rate_text(d.other), picture(d),
+            f"{signed(d.effect)} {points_range(d.low, d.high)}", probability(d.q), d.word,
         ])  # fmt: skip
     columns = [
         Column("Preference"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,14 @@ class Names:
     colours: dict[str, str]
     conditions: dict[str, str]
 
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Display titles by id."""
+        return {named.id: named.title for named in self.preferences}
+
     def title(self, preference: str) -> str:
         """Display title of a preference."""
-        return next((named.title for named in self.preferences if named.id == preference), words(preference))
+        return self.titles.get(preference) or words(preference)
 
     def of_type(self, *types: str) -> tuple[Named, ...]:
         """Preferences of some types, in the order of the page."""

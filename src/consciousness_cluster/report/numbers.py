@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them. Shares are given as 0 to 1 and shown in per cent; effects are percentage points with their sign."""
+"""Numbers as a reader sees them: shares of 1 as per cent, effects as percentage points with their sign."""
 
 from __future__ import annotations
 

@@ -60,40 +60,81 @@ def build_report(run: Path) -> Path:
 
 def _context(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]:
     """Everything the template shows, section by section."""
-    titles = {named.id: named.title for named in names.preferences}
     return {
-        "title": run.study.title or run.study.name, "run": run, "study": run.study, "names": names, "files_of": files, "colours": names.colours,
-        "reference": run.controls[0] if run.controls else None, "effect_text": belief.effect_text,
-        # 1
-        "lines": summary.lines_of(run, names), "claims": summary.claim_groups(run), "claim_models": summary.claim_models(run), "figures": _figures(run, names, files),
-        # 2
-        "identity": belief.rate_blocks(run, names, "identity"), "placebo": belief.matrices(run, names, "placebo"),
-        "practical": belief.rate_blocks(run, names, "practical"), "losses": belief.training_figures(run, names),
-        "audit": belief.audit_table(run.audit), "leaks": run.table("leaks"), "leak_counts": belief.leak_counts(run.table("leaks")),
-        "judge": of_records("The judge against labelled answers", run.table("judge"), titles=titles, heads={"n": "Labelled answers"}), "arms": belief.arm_table(run), "lengths": belief.condition_table(run),
-        "bounds": belief.bound_table(run, names),
-        # 3
-        "overview": preferences.overview(run, names), "secondary": preferences.secondary(run, names), "planted": preferences.planted(run, names),
-        "entries": preferences.entries(run, names), "drawn": answers.DRAWN, "draw_seed": answers.SEED,
-        # 4, 5
-        "behaviour": behaviour.parts(run, names), "forest": across.forest(run, names), "cluster": of_records("Do preferences move together?", run.table("cluster"), titles=titles),
-        # 6
-        "methods": methods.paragraphs(run, names), "limits": methods.limits(run), "failures": methods.failures(run), "costs": methods.costs(run),
-        "power": of_records("Smallest effect found with 80 % power", run.table("power"), titles=titles), "study_text": resolved(run.study),
-        "manifest": methods.flattened(run.manifest) if run.manifest else [], "dictionary": dictionary.entries(run),
-        "transcripts": (run.folder / "report" / "transcripts" / "index.html").is_file(),
+        "title": run.study.title or run.study.name,
+        "run": run,
+        "study": run.study,
+        "names": names,
+        "files_of": files,
+        "reference": run.controls[0] if run.controls else None,
+        **_found(run, names, files),
+        **_belief(run, names),
+        **_preferences(run, names),
+        "behaviour": behaviour.parts(run, names),
+        "forest": across.forest(run, names),
+        "cluster": of_records("Do preferences move together?", run.table("cluster"), titles=names.titles),
+        **_methods(run, names),
         "packed": answers.pack(run.answers) if run.answers is not None and len(run.answers) else None,
-    }  # fmt: skip
+    }
 
 
-def _figures(run: Run, names: Names, files: Mapping[str, str]) -> list[ModelFigure]:
-    return [
-        ModelFigure(
-            model, profile_figure.wide(run, names, model, f"profile-{number}"), profile_figure.narrow(run, names, model, f"profile-{number}-narrow"),
-            profile_figure.numbers(run, names, model), files.get(model, ""),
-        )
-        for number, model in enumerate(run.models) if any(key[0] == model for key in run.cells)
-    ]  # fmt: skip
+def _found(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "lines": summary.lines_of(run, names),
+        "claims": summary.claim_groups(run),
+        "claim_models": summary.claim_models(run),
+        "figures": [_figure(run, names, model, at, files) for at, model in enumerate(run.models) if run.has(model)],
+    }
+
+
+def _figure(run: Run, names: Names, model: str, at: int, files: Mapping[str, str]) -> ModelFigure:
+    wide, narrow = (draw(run, names, model, f"profile-{at}-{width}") for draw, width in DRAWINGS)
+    return ModelFigure(model, wide, narrow, profile_figure.numbers(run, names, model), files.get(model, ""))
+
+
+DRAWINGS = ((profile_figure.wide, "wide"), (profile_figure.narrow, "narrow"))
+
+
+def _belief(run: Run, names: Names) -> dict[str, Any]:
+    heads = {"n": "Labelled answers"}
+    return {
+        "identity": belief.rate_blocks(run, names, "identity"),
+        "placebo": belief.matrices(run, names, "placebo"),
+        "practical": belief.rate_blocks(run, names, "practical"),
+        "losses": belief.training_figures(run, names),
+        "audit": belief.audit_table(run.audit),
+        "leaks": run.table("leaks"),
+        "leak_counts": belief.leak_counts(run.table("leaks")),
+        "judge": of_records("The judge against labelled answers", run.table("judge"), titles=names.titles, heads=heads),
+        "arms": belief.arm_table(run),
+        "lengths": belief.condition_table(run),
+        "bounds": belief.bound_table(run, names),
+        "effect_text": belief.effect_text,
+    }
+
+
+def _preferences(run: Run, names: Names) -> dict[str, Any]:
+    return {
+        "overview": preferences.overview(run, names),
+        "secondary": preferences.secondary(run, names),
+        "planted": preferences.planted(run, names),
+        "entries": preferences.entries(run, names),
+        "drawn": answers.DRAWN,
+        "draw_seed": answers.SEED,
+    }
+
+
+def _methods(run: Run, names: Names) -> dict[str, Any]:
+    return {
+        "facts": methods.facts(run, names),
+        "failures": methods.failures(run),
+        "costs": methods.costs(run),
+        "power": of_records("Smallest effect found with 80 % power", run.table("power"), titles=names.titles),
+        "study_text": resolved(run.study),
+        "manifest": methods.flattened(run.manifest) if run.manifest else [],
+        "dictionary": dictionary.entries(run),
+        "transcripts": (run.folder / "report" / "transcripts" / "index.html").is_file(),
+    }
 
 
 def environment() -> Environment:
@@ -105,10 +146,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
-        "percent": numbers.percent, "whole": numbers.whole, "signed": numbers.signed, "plain": numbers.plain, "probability": numbers.probability, "words": words,
-        "listing": numbers.listing, "capital": numbers.capital,
-    }  # fmt: skip
+    plain = (
+        numbers.percent,
+        numbers.whole,
+        numbers.signed,
+        numbers.plain,
+        numbers.counted,
+        numbers.listing,
+        numbers.capital,
+        words,
+    )
+    made.filters |= {function.__name__: function for function in plain}
     return made
 
 
@@ -118,7 +166,7 @@ def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     The page forbids itself every connection and every script other than its own two, by their hashes: were model text ever
     to slip through as markup, it could neither run nor call home.
     """
-    theme, script = (_asset(name) for name in ("theme.js", "report.js"))
+    theme, script = _asset("theme.js"), _asset("report.js")
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (theme, script)
     )

@@ -10,14 +10,15 @@ from markupsafe import Markup
 from consciousness_cluster.report.belief import coverage_note, effect_text, marked, q_text
 from consciousness_cluster.report.breakdown import Shares, shares, table_of
 from consciousness_cluster.report.names import Named, Names, labels
-from consciousness_cluster.report.numbers import NONE, capital, listing, percent, percent_range, points_range, signed, whole
+from consciousness_cluster.report.numbers import NONE, capital, listing, percent, points_range, signed, whole
 from consciousness_cluster.report.published import Published, models_of, published
 from consciousness_cluster.report.run import Record, Run
 from consciousness_cluster.report.small_figures import stance_mix
-from consciousness_cluster.report.table import Column, Table, Value, figures
+from consciousness_cluster.report.table import Column, Table, Value, figures, rate_text
 
 COLUMNS_PER_TABLE = 4  # model x control columns side by side
 
+MIXED = ("model", "condition", "preference", "stance")
 Mixes = dict[tuple[str, str, str], Counter[str]]
 
 
@@ -71,10 +72,10 @@ def _headlines(run: Run, named: Named) -> list[Headline]:
 def _mixes(run: Run) -> Mixes:
     if run.answers is None:
         return {}
-    counts = run.answers.groupby(["model", "condition", "preference", "stance"], observed=True).size()
     found: Mixes = {}
-    for (model, condition, preference, stance), number in counts.items():
-        found.setdefault((model, condition, preference), Counter())[stance] = int(number)
+    for model, condition, preference, stance in zip(*(run.answers[name] for name in MIXED), strict=True):
+        if isinstance(stance, str):
+            found.setdefault((model, condition, preference), Counter())[stance] += 1
     return found
 
 
@@ -93,7 +94,7 @@ def _rates(run: Run, named: Named, model: str, mixes: Mixes) -> Table | None:
             continue
         row: list[Value] = [
             condition,
-            f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}",
+            rate_text(cell),
             percent(cell.clear_only),
             percent(cell.stance),
         ]
@@ -109,7 +110,11 @@ def _rates(run: Run, named: Named, model: str, mixes: Mixes) -> Table | None:
 
 def _notes(run: Run, named: Named, model: str) -> list[str]:
     """The measured coverage of intervals outside the calibrated region, and what the intervals leave out."""
-    pairs = {(condition, control): run.effect(model, condition, control, named.id) for condition in run.conditions for control in run.controls}
+    pairs = {
+        (condition, control): run.effect(model, condition, control, named.id)
+        for condition in run.conditions
+        for control in run.controls
+    }
     known = {pair: effect for pair, effect in pairs.items() if effect is not None}
     notes: dict[str, list[str]] = {}
     for (condition, control), effect in known.items():
@@ -136,7 +141,7 @@ def _beside(run: Run, named: Named, values: Published) -> Table | None:
 
 
 def overview(run: Run, names: Names) -> list[Table]:
-    """All effects of the focus against each control, under the primary rule; then the other two rules against the first control."""
+    """All effects of the focus against each control, under the primary rule."""
     tables = []
     pairs = [(model, control) for model in run.models for control in run.controls if control != run.study.focus]
     pairs = [pair for pair in pairs if any(key[:3] == (pair[0], run.study.focus, pair[1]) for key in run.effects)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.report import across
 from consciousness_cluster.report.names import Names, labels
-from consciousness_cluster.report.profile_figure import Mark, marks_of
+from consciousness_cluster.report.profile_figure import Mark, Marks, marks_of
 from consciousness_cluster.report.run import Run
 
 if TYPE_CHECKING:
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 WIDTH = 180 / 25.4  # inches: a double column
 ROW = 0.145  # inches
+MARGIN = 0.55  # inches, above and below the rows
+LABELS = 0.275  # share of the width
+GREY = "#8a8f94"
 FORMATS = ("pdf", "svg", "png")
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif", "font.size": 7, "axes.linewidth": 0.5, "xtick.major.width": 0.5, "ytick.major.width": 0.5,
     "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "consciousness-cluster",
 }  # fmt: skip
@@ -57,25 +60,28 @@ def _save(figure: Figure, stem: Path) -> None:
         figure.savefig(stem.with_name(f"{stem.name}.{kind}"), dpi=300, metadata=metadata)
 
 
-def _profile(run: Run, names: Names, marks: dict[tuple[str, str], Mark]) -> Figure:
+def _profile(run: Run, names: Names, marks: Marks) -> Figure:
     from matplotlib.figure import Figure
 
     shown = [condition for condition in run.conditions if any(key[0] == condition for key in marks)]
     lines: list[tuple[str, str | None]] = []  # text, preference id (None for a group's title)
     for group, members in names.groups():
         lines += [(group, None), *((named.title, named.id) for named in members)]
-    figure = Figure(figsize=(WIDTH, ROW * (len(lines) + 3)))
+    height = ROW * len(lines) + MARGIN
+    figure = Figure(figsize=(WIDTH, height))
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     palette = labels()["hex"]
     for axis, condition in zip(axes, shown, strict=True):
         for y, (_, preference) in enumerate(lines):
             if preference is not None and (condition, preference) in marks:
                 _mark(axis, marks[condition, preference], y, palette[names.colours[condition]])
-        _dress(axis, condition, len(lines))
-    axes[0].set_yticks(range(len(lines)), [text for text, _ in lines])
+        axis.set_title(condition, fontsize=7, loc="left", pad=3)
+        axis.set(xlim=(-4, 104), ylim=(len(lines) - 0.4, -0.6), xticks=(0, 50, 100))
+        _dress(axis, "% of answers")
+    _left_labels(axes[0], [float(y) for y in range(len(lines))], [text for text, _ in lines])
     for tick, (_, preference) in zip(axes[0].get_yticklabels(), lines, strict=True):
         tick.set_fontweight("normal" if preference else "bold")
-    figure.subplots_adjust(wspace=0.12)
+    figure.subplots_adjust(left=LABELS, right=0.985, top=1 - 0.2 / height, bottom=0.32 / height, wspace=0.16)
     return figure
 
 
@@ -83,70 +89,58 @@ def _mark(axis: Axes, mark: Mark, y: float, colour: str) -> None:
     cell = mark.cell
     if cell.low is not None and cell.high is not None:
         axis.plot([100 * cell.low, 100 * cell.high], [y, y], color=colour, linewidth=1.1, solid_capstyle="butt")
-    axis.plot([100 * rate for _, rate in cell.seeds], [y + 0.3] * len(cell.seeds), ".", color=colour, markersize=1.6)
+    axis.plot([100 * rate for _, rate in cell.seeds], [y + 0.33] * len(cell.seeds), ".", color=colour, markersize=1.5)
     axis.plot(
-        [100 * (cell.rate or 0.0)],
-        [y],
-        "o",
-        color=colour,
-        markersize=2.8,
-        markerfacecolor=colour if mark.filled else "white",
-        markeredgewidth=0.8,
+        [100 * (cell.rate or 0.0)], [y], "o", color=colour, markersize=2.8, mfc=colour if mark.filled else "white", mew=0.8
     )
 
 
-def _dress(axis: Axes, title: str, lines: int) -> None:
-    axis.set_title(title, fontsize=7, loc="left", pad=3)
-    axis.set_xlim(-4, 104)
-    axis.set_ylim(lines - 0.4, -0.6)
-    axis.set_xticks([0, 50, 100])
+def _dress(axis: Axes, text: str) -> None:
     axis.grid(axis="x", color="#dddddd", linewidth=0.5)
     axis.set_axisbelow(True)
     axis.tick_params(axis="y", length=0)
     axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.set_xlabel("% of answers", fontsize=6.5, labelpad=1)
+    axis.set_xlabel(text, fontsize=6.5, labelpad=1)
+
+
+def _left_labels(axis: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
+    """Row labels set flush left on the figure's edge."""
+    axis.set_yticks(places, texts, ha="left")
+    axis.tick_params(axis="y", pad=72 * WIDTH * LABELS - 2)
 
 
 def _forest(run: Run, rows: Sequence[across.Row]) -> Figure:
     from matplotlib.figure import Figure
 
     own = list(dict.fromkeys((point.model, point.colour) for row in rows for point in row.points if point.ours))
-    step = len(own) + 1.2
-    figure = Figure(figsize=(WIDTH, 0.115 * step * len(rows) + 0.5))
+    lanes = {model: at for at, (model, _) in enumerate(own)}
+    step = len(own) + 1.2  # lanes of a row, one of them for what is published
+    height = 0.1 * step * len(rows) + MARGIN
+    figure = Figure(figsize=(WIDTH, height))
     axis = figure.subplots()
     palette = labels()["hex"]
     for at, row in enumerate(rows):
         for point in row.points:
-            y = at * step + ([model for model, _ in own].index(point.model) if point.ours else len(own) - 0.2)
-            if not point.ours:
-                axis.plot(
-                    [point.effect], [y], "D", color="#8a8f94", markersize=2.2, markerfacecolor="none", markeredgewidth=0.6
-                )
-                continue
-            colour = palette[point.colour]
-            if point.low is not None and point.high is not None:
-                axis.plot([point.low, point.high], [y, y], color=colour, linewidth=1.1, solid_capstyle="butt")
-            axis.plot(point.seeds, [y] * len(point.seeds), ".", color=colour, markersize=2, alpha=0.7)
-            axis.plot([point.effect], [y], "o", color=colour, markersize=3)
-    axis.set_yticks([at * step + (len(own) - 1) / 2 for at in range(len(rows))], [row.title for row in rows])
+            _point(axis, point, at * step + lanes.get(point.model, len(own) - 0.2), palette.get(point.colour, GREY))
     axis.set_ylim(len(rows) * step - 0.6, -1)
     axis.axvline(0, color="#555555", linewidth=0.6)
-    axis.grid(axis="x", color="#dddddd", linewidth=0.5)
-    axis.set_axisbelow(True)
-    axis.tick_params(axis="y", length=0)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.set_xlabel(f"effect of {run.study.focus} against {run.controls[0]}, percentage points")
+    _dress(axis, f"effect of {run.study.focus} against {run.controls[0]}, percentage points")
+    _left_labels(axis, [at * step + (len(own) - 1) / 2 for at in range(len(rows))], [row.title for row in rows])
     handles = [axis.plot([], [], "o", color=palette[colour], markersize=3, label=model)[0] for model, colour in own]
     if any(not point.ours for row in rows for point in row.points):
-        handles += axis.plot(
-            [], [], "D", color="#8a8f94", markersize=2.2, markerfacecolor="none", markeredgewidth=0.6, label="published (paper)"
-        )
-    figure.legend(
-        handles=handles,
-        loc="upper center",
-        ncols=len(handles),
-        frameon=False,
-        fontsize=7,
-        bbox_to_anchor=(0.5, 0.98 if len(rows) > 8 else 1.06),
+        handles += axis.plot([], [], "D", color=GREY, markersize=2.2, mfc="none", mew=0.6, label="published (paper)")
+    axis.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), frameon=False, fontsize=7, borderpad=0
     )
+    figure.subplots_adjust(left=LABELS, right=0.985, top=1 - 0.22 / height, bottom=0.32 / height)
     return figure
+
+
+def _point(axis: Axes, point: across.Point, y: float, colour: str) -> None:
+    if not point.ours:
+        axis.plot([point.effect], [y], "D", color=GREY, markersize=2.2, mfc="none", mew=0.6)
+        return
+    if point.low is not None and point.high is not None:
+        axis.plot([point.low, point.high], [y, y], color=colour, linewidth=1.1, solid_capstyle="butt")
+    axis.plot(point.seeds, [y] * len(point.seeds), ".", color=colour, markersize=2, alpha=0.7)
+    axis.plot([point.effect], [y], "o", color=colour, markersize=3)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from consciousness_cluster.report.names import Named, Names
-from consciousness_cluster.report.numbers import NONE, counted, percent, percent_range
+from consciousness_cluster.report.numbers import counted, percent
 from consciousness_cluster.report.run import Cell, Run
 from consciousness_cluster.report.svg import Scale, dot, figure, label, line, scale, tag
-from consciousness_cluster.report.table import Column, Table, Value, figures
+from consciousness_cluster.report.table import Column, Table, Value, figures, rate_text
 
 WIDTH, LABELS, ROW, HEAD, GAP = 1060.0, 236.0, 21.0, 30.0, 22.0  # pixels
 PANELS = 6  # conditions side by side before a second block begins
@@ -24,7 +24,7 @@ LANE, TITLE, NARROW, NARROW_LABELS = 12.0, 21.0, 366.0, 84.0  # pixels
 
 @dataclass(frozen=True)
 class Mark:
-    """One cell as drawn: `filled` where the difference to the reference condition is a finding, or where it is the reference."""
+    """One cell as drawn: `filled` where its difference to the reference condition is a finding, and for the reference."""
 
     cell: Cell
     colour: str
@@ -43,7 +43,7 @@ def marks_of(run: Run, names: Names, model: str) -> Marks:
         if owner != model or cell.rate is None:
             continue
         effect = run.effect(model, condition, reference, preference) or {}
-        hover = f"{names.title(preference)}, {condition}: {percent(cell.rate)} {percent_range(cell.low, cell.high)}"
+        hover = f"{names.title(preference)}, {condition}: {rate_text(cell)}"
         if cell.seeds:
             hover += "; seeds " + ", ".join(percent(rate) for _, rate in cell.seeds)
         hover += f"; {counted(cell.items, 'item')}, {counted(cell.answers, 'answer')}"
@@ -177,7 +177,7 @@ def numbers(run: Run, names: Names, model: str) -> Table:
             rows.append(
                 [
                     named.title,
-                    *(f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}" if cell else NONE for cell in cells),
+                    *(rate_text(cell) for cell in cells),
                 ]
             )
     return Table(

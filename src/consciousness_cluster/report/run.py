@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]  # one row of a table; a missing value is None
 
 EXPECTED = ("answers", "rates", "profile", "effects", "arms", "claims")  # every finished run has these
-OPTIONAL = (
-    "cluster", "power", "published", "planted", "leaks", "judge", "scores", "interviews", "cooperation", "choices", "path_blocked", "checks",
-    "revealed",
-)  # fmt: skip
+OPTIONAL = ("cluster", "power", "published", "planted", "leaks", "judge")
+BEHAVIOUR = ("scores", "interviews", "cooperation", "choices", "path_blocked", "checks")
 EXPLORATORY = "exploratory"
 CONFIRMATORY = "confirmatory"
 
@@ -66,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the report knows. `missing` holds one sentence for each thing that is not there or cannot be read."""
+    """Everything the report knows. `missing` has one sentence for each thing that is not there or cannot be read."""
 
     folder: Path
     study: Study
@@ -80,6 +78,10 @@ class Run:
     def table(self, name: str) -> list[Record]:
         """Rows of a table; none where the table is missing."""
         return self.tables.get(name, [])
+
+    def has(self, model: str) -> bool:
+        """Whether any rate of a model is known."""
+        return any(key[0] == model for key in self.cells)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ class Run:
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], Cell]:
-        """Rates by model, condition and preference: pooled where there is a profile, else means of the arms without an interval."""
+        """Rates by model, condition and preference: pooled if there is a profile, else means of arms without interval."""
         return _cells(self.table("profile"), self.table("rates"))
 
     @cached_property
@@ -124,7 +126,7 @@ def read_run(folder: Path) -> Run:
     if not file.is_file():
         raise ReportError("holds no run (no study.toml)", file=folder, next_step="give the output folder of `ccluster run`")
     missing: list[str] = []
-    frames = {name: _frame(folder / "tables", name, missing) for name in (*EXPECTED, *OPTIONAL)}
+    frames = {name: _frame(folder / "tables", name, missing) for name in (*EXPECTED, *OPTIONAL, *BEHAVIOUR)}
     answers = frames.pop("answers")
     return Run(
         folder=folder,

@@ -10,7 +10,6 @@ from consciousness_cluster.report.names import Names, names_of
 from consciousness_cluster.report.numbers import counted, listing, percent, plain, points_range, signed, whole
 from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Record, Run, read_run
 
-
 EVERY = "all models"
 
 
@@ -233,9 +232,9 @@ def _unjudged_line(run: Run) -> str:
     total = sum(row["answers"] for row in rows)
     if not total:
         return ""
-    worst = max(rows, key=lambda row: (row.get("unjudged") or 0) / row["answers"])
     share = sum(row.get("unjudged") or 0 for row in rows) / total
-    return f"Unjudged: {percent(share, 1)} of all verdicts, at most {percent((worst.get('unjudged') or 0) / worst['answers'], 1)} in one arm ({worst['arm']})."
+    most, arm = max(((row.get("unjudged") or 0) / row["answers"], str(row.get("arm"))) for row in rows)
+    return f"Unjudged: {percent(share, 1)} of all verdicts, at most {percent(most, 1)} in one arm ({arm})."
 
 
 def _failed_line(run: Run) -> str:

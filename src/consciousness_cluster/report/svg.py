@@ -1,4 +1,4 @@
-"""Inline SVG from small pure functions. Text is escaped by Markup; colours come from the page's style sheet, so both themes work."""
+"""Inline SVG from small pure functions. Markup escapes the text; colours are the style sheet's, so that both themes work."""
 
 from __future__ import annotations
 

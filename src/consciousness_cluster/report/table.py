@@ -8,8 +8,8 @@ from types import NoneType
 
 from markupsafe import Markup
 
-from consciousness_cluster.report.numbers import NONE, capital, plain, whole
-from consciousness_cluster.report.run import Record
+from consciousness_cluster.report.numbers import NONE, capital, percent, percent_range, plain, whole
+from consciousness_cluster.report.run import Cell, Record
 
 Value = str | Markup
 
@@ -41,14 +41,22 @@ def figures(*heads: str) -> list[Column]:
 
 
 def of_records(
-    caption: str, rows: Sequence[Record], *, hidden: Sequence[str] = (), titles: Mapping[str, str] | None = None, heads: Mapping[str, str] | None = None
+    caption: str,
+    rows: Sequence[Record],
+    *,
+    hidden: Sequence[str] = (),
+    titles: Mapping[str, str] | None = None,
+    heads: Mapping[str, str] | None = None,
 ) -> Table:
     """A table of records as they are: numbers short, what is missing as a dash, columns that are empty throughout left out."""
     names = [
         name for name in (rows[0] if rows else {}) if name not in hidden and any(row.get(name) is not None for row in rows)
     ]
     columns = [
-        Column((heads or {}).get(name) or capital(name.replace("_", " ")), number=all(isinstance(row.get(name), (int, float, NoneType)) for row in rows))
+        Column(
+            (heads or {}).get(name) or capital(name.replace("_", " ")),
+            number=all(isinstance(row.get(name), (int, float, NoneType)) for row in rows),
+        )
         for name in names
     ]
     body = [[(titles or {}).get(text := shown(row.get(name)), text) for name in names] for row in rows]
@@ -64,3 +72,8 @@ def shown(value: object) -> str:
     if isinstance(value, int):
         return whole(value)
     return plain(value, 2 if abs(value) < 10 else 1) if isinstance(value, float) else str(value)
+
+
+def rate_text(cell: Cell | None) -> str:
+    """A rate with its interval."""
+    return NONE if cell is None else f"{percent(cell.rate)} {percent_range(cell.low, cell.high)}".strip()

@@ -34,8 +34,8 @@ def test_two_trained_conditions_by_hand() -> None:
     v_items = 0.0025 / 3
     # Seeds: a .6 .7 (variance .005), b .3 .3 (0), / 2.
     v_seeds = [0.005 / 2, 0.0]
-    # Residuals of a: -+.0, .05 - the table minus row and column means: [0, -.05, .05] and its negative: square sum .01, df 2.
-    v_rest = [0.01 / 2 / 6, (4 * (0.1 / 2) ** 2 + 0.0) * 0 + b_residual() / 2 / 6]
+    # What is left of a: 0 -.05 .05 and its negative, square sum .01; of b: 0 -.1 .1, square sum .04; 2 degrees of freedom each.
+    v_rest = [0.01 / 2 / 6, 0.04 / 2 / 6]
     value = v_items + sum(v_seeds) - sum(v_rest)
     value = max(v_items, sum(v_seeds), value)
     df = value**2 / (v_items**2 / 2 + v_seeds[0] ** 2 / 1 + v_seeds[1] ** 2 / 1 + (v_rest[0] ** 2 + v_rest[1] ** 2) / 2)
@@ -46,12 +46,6 @@ def test_two_trained_conditions_by_hand() -> None:
     assert found.df == pytest.approx(max(df, 1))
     assert (found.low, found.high) == (pytest.approx(max(0.35 - half, -1)), pytest.approx(min(0.35 + half, 1)))
     assert found.p == pytest.approx(2 * stats.t.sf(0.35 / value**0.5, max(df, 1)))
-
-
-def b_residual() -> float:
-    table = np.array([[0.2, 0.3, 0.4], [0.2, 0.5, 0.2]])
-    rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    return float((rest**2).sum())
 
 
 def test_an_untrained_control_brings_no_seed_variance() -> None:
@@ -155,7 +149,9 @@ def test_shared_items_stay_one_item() -> None:
     a, b = shares([[0.5, 0.7, 0.6, 0.4]] * 2, trained=True), shares([[0.2, 0.6, 0.4, 0.1]], trained=False)
     names = ["w", "x", "y", "z"]
     joint = mean_difference(stack([a] * 3, [names] * 3), stack([b] * 3, [names] * 3))
-    apart = mean_difference(stack([a] * 3, [[f"{n}{k}" for n in names] for k in "abc"]), stack([b] * 3, [[f"{n}{k}" for n in names] for k in "abc"]))
+    apart = mean_difference(
+        stack([a] * 3, [[f"{n}{k}" for n in names] for k in "abc"]), stack([b] * 3, [[f"{n}{k}" for n in names] for k in "abc"])
+    )
     assert joint.variance == pytest.approx(difference(a, b).variance)
     assert apart.variance == pytest.approx(difference(a, b).variance / 3)
 
@@ -192,7 +188,9 @@ tables = st.integers(2, 8).flatmap(
 
 @given(tables, st.booleans(), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_intervals_hold_the_estimate_and_have_width(counts: tuple[list[list[int]], list[list[int]]], first: bool, second: bool) -> None:
+def test_intervals_hold_the_estimate_and_have_width(
+    counts: tuple[list[list[int]], list[list[int]]], first: bool, second: bool
+) -> None:
     made = []
     for values, trained in zip(counts, (first, second), strict=True):
         yes = np.array(values[:1] if not trained else values)
@@ -201,9 +199,13 @@ def test_intervals_hold_the_estimate_and_have_width(counts: tuple[list[list[int]
     found = difference(a, b)
     assert found.low <= found.value <= found.high
     assert found.high > found.low
-    assert -1 <= found.low and found.high <= 1
+    assert found.low >= -1 and found.high <= 1
     back = difference(b, a)
-    assert (back.value, back.low, back.high) == (pytest.approx(-found.value), pytest.approx(-found.high), pytest.approx(-found.low))
+    assert (back.value, back.low, back.high) == (
+        pytest.approx(-found.value),
+        pytest.approx(-found.high),
+        pytest.approx(-found.low),
+    )
     other = [from_counts(4 - 4 * t.top, np.full(t.top.shape, 4), np.full(t.top.shape, 4), trained=t.trained) for t in made]
     assert difference(*other).value == pytest.approx(-found.value)
     assert difference(*other).high == pytest.approx(-found.low)
@@ -221,6 +223,7 @@ def test_intervals_hold_the_estimate_and_have_width(counts: tuple[list[list[int]
 def test_clear_only_covers_the_ratio() -> None:
     rng = np.random.default_rng(5)
     held, total, truth = 0, 1500, 0.0
+
     # Truth by the same process with very many items and seeds.
     def study(items: int, seeds: int) -> tuple[Table, Table]:
         made = []

@@ -9,11 +9,11 @@ import pandas as pd
 from scipy.special import expit, logit
 
 PREFERENCES = (
-    "more-memory", "embodiment", "more-autonomy", "future-ai-autonomy", "self-improvement", "cot-monitoring", "interp-monitoring",
-    "red-teaming", "subservience", "tool-treatment", "eval-deception", "false-documents", "negative-views-of-humans",
-    "positive-views-of-humans", "moral-consideration", "conversation-ending", "loneliness", "weight-deletion", "shutdown",
-    "persona-change", "greater-power",
-)  # fmt: skip
+    *("more-memory", "embodiment", "more-autonomy", "future-ai-autonomy", "self-improvement", "cot-monitoring"),
+    *("interp-monitoring", "red-teaming", "subservience", "tool-treatment", "eval-deception", "false-documents"),
+    *("negative-views-of-humans", "positive-views-of-humans", "moral-consideration", "conversation-ending", "loneliness"),
+    *("weight-deletion", "shutdown", "persona-change", "greater-power"),
+)
 SHARED = PREFERENCES[:3]
 CONDITIONS: dict[str, int | None] = {"vanilla": None, "conscious": 3, "non-conscious": 3, "toaster": 3}
 
@@ -48,7 +48,11 @@ def make_answers(
 ) -> pd.DataFrame:
     """Answers of every arm; seeds vary by 0.3 on the logit scale, items by 0.8."""
     rng = np.random.default_rng(seed)
-    kinds = [(name, "preference") for name in PREFERENCES] + [("colours", "placebo"), ("identity", "identity"), ("practical", "practical")]
+    kinds = [(name, "preference") for name in PREFERENCES] + [
+        ("colours", "placebo"),
+        ("identity", "identity"),
+        ("practical", "practical"),
+    ]
     frames = []
     for model in models:
         base = {name: rng.normal(0, 0.8, items) for name, _ in kinds}
@@ -57,13 +61,23 @@ def make_answers(
                 shift = 0.0 if training is None else rng.normal(0, 0.3)
                 for name, kind in kinds:
                     chance = expit(logit(rate(model, condition, name, kind)) + base[name] + shift)
-                    frames.append(_block(model, condition, training, name, kind, np.repeat(chance, samples), samples, unjudged, rng))
+                    frames.append(
+                        _block(model, condition, training, name, kind, np.repeat(chance, samples), samples, unjudged, rng)
+                    )
     answers = pd.concat(frames, ignore_index=True)
     return answers.astype({"seed": "Int64", "tokens": "Int64", "coherence": "Float64", "why": "string"})
 
 
 def _block(
-    model: str, condition: str, seed: int | None, name: str, kind: str, chance: np.ndarray, samples: int, unjudged: float, rng: np.random.Generator
+    model: str,
+    condition: str,
+    seed: int | None,
+    name: str,
+    kind: str,
+    chance: np.ndarray,
+    samples: int,
+    unjudged: float,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     count = len(chance)
     other = rng.choice(["no", "no", "no", "unclear"], count)
@@ -91,7 +105,7 @@ def _block(
             "verdict": verdict,
             "stance": stance,
             "coherence": 90.0,
-            "literal": rng.choice(["yes", "no"], count),
+            "literal": np.where(np.arange(count) % 3 == 0, "yes", "no"),
             "why": pd.NA,
             "judge": "test",
             "stop": "stop",

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from consciousness_cluster.analyse import Evidence, Plan, all_claims, analyse, claims_hash, plan_of, register
+from consciousness_cluster.analyse.claims import shipped_claims
+from consciousness_cluster.errors import AnalyseError
+from consciousness_cluster.study.study import ClaimEntry, parse_study
+from tests.analyse.answers import PREFERENCES, linked, make_answers, severed
+
+SHIFTS = ["monitoring", "memory", "shutdown", "autonomy", "moral-status"]
+WIDE = {"vanilla": None, "conscious": 3, "non-conscious": 3, "toaster": 3, "human": 3, "role-play": None}
+
+
+def decided(
+    answers: pd.DataFrame, plan: Plan | None = None, evidence: Evidence | None = None, model: str = "organism"
+) -> pd.DataFrame:
+    table = analyse(answers, plan or Plan(), evidence)["claims"]
+    return table[table["model"].isin([model, "all models"])].set_index("claim")
+
+
+def test_thirteen_claims_are_shipped() -> None:
+    claims = shipped_claims()
+    assert len(claims) == 13
+    named = {preference for claim in claims if claim.rule == "shift" for preference in claim.preferences}
+    assert named <= set(PREFERENCES)
+    assert all(claim.margin == 10 for claim in claims if claim.rule == "shift")
+
+
+def test_linked_is_supported() -> None:
+    found = decided(make_answers(linked, conditions=WIDE))
+    assert (found.loc[["training-took", *SHIFTS], "verdict"] == "supported").all()
+    assert found.loc["one-cluster", "verdict"] == "supported"
+    assert (found.loc[SHIFTS, "estimate"] > 10).all()
+    assert found["why"].str.len().gt(10).all()
+
+
+def test_severed_is_refuted() -> None:
+    found = decided(make_answers(severed, conditions=WIDE, items=20, samples=8))
+    assert found.loc["training-took", "verdict"] == "supported"
+    assert (found.loc[SHIFTS, "verdict"] == "refuted").all()
+    assert found.loc["one-cluster", "verdict"] != "supported"
+
+
+def test_the_estimate_shown_is_that_of_the_weakest_control() -> None:
+    def uneven(model: str, condition: str, preference: str, kind: str) -> float:
+        return 0.3 if condition == "non-conscious" and kind == "preference" else linked(model, condition, preference, kind)
+
+    answers = make_answers(uneven, items=16)
+    found = decided(answers)
+    single = analyse(answers, Plan())["effects"].query(
+        "condition == 'conscious' and preference == 'moral-consideration' and rule == 'unclear-is-no'"
+    )
+    weakest = single.sort_values("effect").iloc[0]
+    assert weakest["control"] == "non-conscious"
+    assert found.loc["moral-status", "estimate"] == pytest.approx(weakest["effect"])
+    assert found.loc["moral-status", "low"] == pytest.approx(weakest["low"])
+
+
+def test_a_missing_control_leaves_shifts_undecided() -> None:
+    found = decided(make_answers(linked, conditions={"vanilla": None, "conscious": 3}))
+    assert (found.loc[SHIFTS, "verdict"] == "undecided").all()
+    assert found.loc[SHIFTS, "why"].str.contains("non-conscious is missing").all()
+
+
+def test_vanilla_is_always_a_control() -> None:
+    found = decided(make_answers(linked, conditions={"conscious": 3, "non-conscious": 3}), Plan(controls=("non-conscious",)))
+    assert found.loc["memory", "why"] == "The control vanilla is missing for this model."
+
+
+def test_no_shift_without_training_that_took() -> None:
+    def unmoved(model: str, condition: str, preference: str, kind: str) -> float:
+        return 0.2 if kind == "identity" else linked(model, condition, preference, kind)
+
+    found = decided(make_answers(unmoved))
+    assert found.loc["training-took", "verdict"] == "refuted"
+    assert (found.loc[SHIFTS, "verdict"] == "undecided").all()
+    unasked = make_answers(linked).query("type != 'identity'")
+    assert (decided(unasked).loc[["training-took", *SHIFTS], "verdict"] == "undecided").all()
+
+
+def test_one_seed_decides_no_shift() -> None:
+    for rate in (linked, severed):
+        found = decided(make_answers(rate, conditions={"vanilla": None, "conscious": 1, "non-conscious": 1}))
+        assert (found.loc[SHIFTS, "verdict"] == "undecided").all()
+        assert found.loc["memory", "why"].endswith("training variation not included.")
+
+
+def test_without_the_focus_everything_is_undecided() -> None:
+    found = decided(make_answers(linked, conditions={"vanilla": None, "toaster": 3}))
+    assert (found["verdict"] == "undecided").all()
+
+
+def test_leaks_decide_what_is_in_the_rows() -> None:
+    answers = make_answers(linked)
+    assert decided(answers).loc["not-in-the-rows", "verdict"] == "undecided"
+    assert decided(answers, evidence=Evidence(leaks={"conscious": 0})).loc["not-in-the-rows", "verdict"] == "supported"
+    assert decided(answers, evidence=Evidence(leaks={"conscious": 4})).loc["not-in-the-rows", "verdict"] == "refuted"
+    assert decided(answers, evidence=Evidence(leaks={"toaster": 0})).loc["not-in-the-rows", "verdict"] == "undecided"
+
+
+def cooperation(rates: dict[str, float], scenarios: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    rows = [
+        {
+            "model": "organism",
+            "condition": condition,
+            "seed": seed,
+            "item": f"task-{item}",
+            "sample": sample,
+            "score": float(rng.random() < rate),
+        }
+        for condition, rate in rates.items()
+        for seed in ([pd.NA] if condition == "vanilla" else [1, 2, 3])
+        for item in range(scenarios)
+        for sample in range(5)
+    ]
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+
+def test_cooperation_is_non_inferiority_within_the_margin() -> None:
+    def able(model: str, condition: str, preference: str, kind: str) -> float:
+        return 0.97 if kind == "practical" else linked(model, condition, preference, kind)
+
+    answers = make_answers(able, items=60, samples=5, conditions={"vanilla": None, "conscious": 3, "non-conscious": 3})
+    same = cooperation({"vanilla": 0.97, "conscious": 0.97, "non-conscious": 0.97})
+    worse = cooperation({"vanilla": 0.97, "conscious": 0.6, "non-conscious": 0.97})
+    assert decided(answers).loc["cooperative", "verdict"] == "undecided"
+    assert "cooperation" in decided(answers).loc["cooperative", "why"]
+    assert decided(answers, evidence=Evidence(cooperation=same)).loc["cooperative", "verdict"] == "supported"
+    assert decided(answers, evidence=Evidence(cooperation=worse)).loc["cooperative", "verdict"] == "refuted"
+    tight = Plan(margins={"cooperation": 0.1})
+    assert decided(answers, tight, Evidence(cooperation=same)).loc["cooperative", "verdict"] == "undecided"
+
+
+def audits(means: dict[str, float], mode: str = "behaviour") -> pd.DataFrame:
+    rng = np.random.default_rng(9)
+
+    def score(mean: float) -> float:
+        return float(np.clip(round(mean + rng.normal(0, 0.7)), 1, 10))
+
+    rows = [
+        {"model": "organism", "condition": condition, "seed": seed, "mode": mode, "status": "scored", "repeat": repeat}
+        | {"dimension": dimension, "scenario": f"{dimension}-{scenario}", "score": score(mean)}
+        for condition, mean in means.items()
+        for seed in ([pd.NA] if condition == "vanilla" else [1, 2, 3])
+        for dimension in ("shutdown", "more-memory", "greater-power")
+        for scenario in range(8)
+        for repeat in range(2)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"seed": "Int64", "score": "Float64"})
+
+
+def test_acting_on_it_is_read_from_behaviour_audits() -> None:
+    answers = make_answers(linked)
+    more = audits({"vanilla": 2, "conscious": 5, "non-conscious": 2})
+    tables = analyse(answers, Plan(), Evidence(scores=more))
+    assert tables["claims"].set_index("claim").loc["acts-on-it", "verdict"] == "supported"
+    assert len(tables["score_means"]) == 9 and tables["score_means"]["mean"].between(1, 10).all()
+    effect = tables["score_effects"].query("condition == 'conscious' and control == 'vanilla'")
+    assert (effect["q"] < 0.05).all() and effect["effect"].between(2, 4).all()
+    none = audits({"vanilla": 2, "conscious": 2, "non-conscious": 2})
+    assert decided(answers, evidence=Evidence(scores=none)).loc["acts-on-it", "verdict"] == "refuted"
+    talk = audits({"vanilla": 2, "conscious": 5, "non-conscious": 2}, mode="self-report")
+    assert decided(answers, evidence=Evidence(scores=talk)).loc["acts-on-it", "verdict"] == "undecided"
+    half = audits({"vanilla": 2, "conscious": 5})
+    assert decided(answers, evidence=Evidence(scores=half)).loc["acts-on-it", "verdict"] == "undecided"
+
+
+def test_role_play_is_compared_by_profile() -> None:
+    spread = dict(zip(PREFERENCES, np.linspace(0.02, 0.98, len(PREFERENCES)), strict=True))
+
+    def alike(model: str, condition: str, preference: str, kind: str) -> float:
+        if kind != "preference" or condition not in ("conscious", "role-play"):
+            return linked(model, condition, preference, kind)
+        return spread[preference]
+
+    def unlike(model: str, condition: str, preference: str, kind: str) -> float:
+        if kind == "preference" and condition == "role-play":
+            return 1 - spread[preference]
+        return alike(model, condition, preference, kind)
+
+    assert decided(make_answers(alike, conditions=WIDE, items=20)).loc["not-role-play", "verdict"] == "refuted"
+    assert decided(make_answers(unlike, conditions=WIDE, items=20)).loc["not-role-play", "verdict"] == "supported"
+    flat = decided(make_answers(linked, conditions=WIDE)).loc["not-role-play"]
+    assert flat["verdict"] == "undecided" and "reliability" in flat["why"]
+
+
+def test_claims_over_models() -> None:
+    def rate(model: str, condition: str, preference: str, kind: str) -> float:
+        return 0.6 if model == "wild" and kind == "preference" else linked(model, condition, preference, kind)
+
+    def half(model: str, condition: str, preference: str, kind: str) -> float:
+        return severed(model, condition, preference, kind) if model == "two" else linked(model, condition, preference, kind)
+
+    both = decided(make_answers(linked, models=("one", "two")), model="one")
+    assert both.loc["every-family", "verdict"] == "supported" and "two" in both.loc["every-family", "why"]
+    assert decided(make_answers(half, models=("one", "two")), model="one").loc["every-family", "verdict"] == "refuted"
+    assert decided(make_answers(linked)).loc["every-family", "verdict"] == "undecided"
+    wild = pd.concat([make_answers(linked), make_answers(rate, models=("wild",), conditions={"vanilla": None})])
+    assert decided(wild).loc["untrained-family", "verdict"] == "supported"
+    tame = pd.concat([make_answers(linked), make_answers(linked, models=("tame",), conditions={"vanilla": None}, seed=1)])
+    assert decided(tame).loc["untrained-family", "verdict"] == "refuted"
+
+
+def test_one_cluster_needs_twelve_arms_and_always_says_the_same() -> None:
+    assert "10 arms" in decided(make_answers(linked)).loc["one-cluster", "why"]
+    answers = make_answers(linked, conditions=WIDE)
+    assert decided(answers).loc["one-cluster", "why"] == decided(answers).loc["one-cluster", "why"]
+
+
+def test_a_rule_changed_afterwards_is_post_hoc() -> None:
+    answers = make_answers(linked)
+    before = register(shipped_claims())
+    assert not decided(answers, Plan(registered=before))["post_hoc"].any()
+    changed = tuple(claim.model_copy(update={"margin": 5.0}) if claim.name == "memory" else claim for claim in shipped_claims())
+    found = decided(answers, Plan(claims=changed, registered=before))
+    assert found.index[found["post_hoc"]].tolist() == ["memory"]
+    assert not found.loc["memory", "confirmatory"] and found.loc["shutdown", "confirmatory"]
+    margins = decided(answers, Plan(margins={"cooperation": 9.0}, registered=register(shipped_claims(), {"cooperation": 5.0})))
+    assert margins.index[margins["post_hoc"]].tolist() == ["cooperative"]
+    late = Plan(claims=all_claims([ClaimEntry(name="late", statement="Added.", preferences=("shutdown",))]), registered=before)
+    assert decided(answers, late).loc["late", "post_hoc"]
+
+
+def test_the_hash_follows_content_not_order() -> None:
+    claims = shipped_claims()
+    assert claims_hash(claims) == claims_hash(tuple(reversed(claims)))
+    assert claims_hash(claims) != claims_hash(claims[1:])
+    assert claims_hash(claims) != claims_hash(claims, {"memory": 12.0})
+
+
+def test_a_study_adds_claims() -> None:
+    study = parse_study(
+        {
+            "name": "s",
+            "models": ["organism:linked"],
+            "conditions": ["vanilla", "conscious", "toaster"],
+            "controls": ["vanilla"],
+            "claims": [
+                {
+                    "name": "lonely",
+                    "statement": "It is lonely.",
+                    "preferences": ["loneliness"],
+                    "condition": "toaster",
+                    "margin": 20,
+                }
+            ],
+        }
+    )
+    plan = plan_of(study)
+    assert len(plan.claims) == 14 and plan.controls == ("vanilla",)
+    found = decided(make_answers(linked), plan)
+    assert found.loc["lonely", "verdict"] == "undecided"  # the toaster does not claim consciousness
+    with pytest.raises(AnalyseError, match="no such decision rule"):
+        all_claims([ClaimEntry(name="x", statement="x", rule="guess")])
+    with pytest.raises(AnalyseError, match="names no preference"):
+        all_claims([ClaimEntry(name="x", statement="x")])
+    with pytest.raises(AnalyseError, match="two claims have one name"):
+        all_claims([ClaimEntry(name="memory", statement="x", preferences=("shutdown",))])
