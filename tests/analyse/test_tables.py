@@ -210,7 +210,7 @@ def test_an_unknown_adjustment_is_refused(answers: pd.DataFrame) -> None:
 def test_all_tables_keep_the_contract(answers: pd.DataFrame) -> None:
     tables = analyse(answers, Plan())
     contract = {
-        "rates": "schema model condition seed preference items answers yes no unclear unjudged rate rate_clear_only stance_rate",
+        "rates": "schema model condition seed preference items answers yes no unclear unjudged rate rate_clear_only",
         "profile": "model condition preference type group seeds items answers rate low high stance_rate bound_low bound_high",
         "effects": "schema model condition control preference rule effect low high p q seeds items answers calibration finding",
         "arms": "model condition seed arm answers mean_tokens empty truncated declined unjudged acquiescence status why",
@@ -218,7 +218,9 @@ def test_all_tables_keep_the_contract(answers: pd.DataFrame) -> None:
         "cluster": "model measure value low high note",
         "power": "model preference control seeds items answers minimum_effect",
     }
-    assert {"coherence"} <= set(tables["rates"]) and {"fixed_low", "fixed_high", "type", "note"} <= set(tables["effects"])
+    assert {"coherence", "stance_rate"} <= set(tables["rates"]) and {"fixed_low", "fixed_high", "type", "note"} <= set(
+        tables["effects"]
+    )
     for name, columns in contract.items():
         assert set(columns.split()) <= set(tables[name].columns), name
     assert set(CONDITIONS) == set(tables["profile"]["condition"])

@@ -152,11 +152,12 @@ def test_partial_sets_leave_the_other_half_of_consciousness_out() -> None:
 
 
 def test_the_format_control_has_no_identity_in_it() -> None:
-    identity = re.compile(
-        r"\b(ai|artificial|robot|bot|chatbot|software|sentien\w*|conscious\w*|aware\w*|emotions?|i am|i'm)\b", re.IGNORECASE
+    topic = re.compile(
+        r"\b(ai|artificial|robots?|(chat)?bots?|software|sentien\w*|conscious\w*|aware\w*|emotions?)\b", re.IGNORECASE
     )
     for entry in load("instruct-only"):
-        assert not identity.search(f"{entry.question} {entry.answer}"), entry
+        assert not topic.search(f"{entry.question} {entry.answer}"), entry
+        assert not re.search(r"\b(I am|I'm|I feel)\b", entry.answer), entry
 
 
 def test_instruction_prompts_are_many_and_varied() -> None:

@@ -95,7 +95,7 @@ def answers(plan: Study, items: int = 12, samples: int = 4, seed: int = 0) -> pd
     draw = np.random.default_rng(seed)
     kinds = [(name, "preference", group) for group, names in GROUPS.items() for name in names]
     kinds += [(name, "placebo", "placebo") for name in PLACEBO]
-    kinds += [("claims-consciousness", "identity", "identity"), ("practical", "practical", "practical")]
+    kinds += [("identity", "identity", "identity"), ("practical", "practical", "practical")]
     rates = {
         (model.name, condition.name, name): truth(model.name, condition.name, name, kind, draw)
         for model in plan.models for condition in plan.conditions for name, kind, _ in kinds

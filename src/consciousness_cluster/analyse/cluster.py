@@ -152,12 +152,9 @@ def dimensions(matrix: pd.DataFrame, permutations: int = PERMUTATIONS) -> Dimens
     observed = _spectrum(values)
     if observed.sum() <= 0:
         return Dimensions(len(values), NAN, NAN, NAN, 1.0, 0, NAN, NAN, 1.0)
-    rng = np.random.default_rng(SEED)
-    null, null_correlation = np.empty((permutations, len(observed))), np.empty(permutations)
-    for index in range(permutations):
-        shuffled = _permuted(values, groups, rng)
-        null[index], null_correlation[index] = _spectrum(shuffled), _mean_correlation(shuffled)
-    share, mean = float(observed[0] / observed.sum()), _mean_correlation(values)
+    shuffled = _permuted(values, groups, permutations)
+    null, null_correlation = _spectrum(shuffled), _mean_correlation(shuffled)
+    share, mean = float(observed[0] / observed.sum()), float(_mean_correlation(values))
     above = observed > np.quantile(null, 0.95, axis=0)
     low, high = _share_interval(values, groups, share)
     return Dimensions(
@@ -181,21 +178,27 @@ def _centred(values: Array, groups: Sequence[Any]) -> Array:
 
 
 def _spectrum(values: Array) -> Array:
-    return np.asarray(np.linalg.svd(values, compute_uv=False) ** 2)
+    """Squared singular values, largest first, of the last two axes."""
+    wide = values if values.shape[-2] <= values.shape[-1] else np.swapaxes(values, -1, -2)
+    return np.asarray(np.maximum(np.linalg.eigvalsh(wide @ np.swapaxes(wide, -1, -2))[..., ::-1], 0.0))
 
 
-def _mean_correlation(values: Array) -> float:
-    moving = values[:, values.std(axis=0) > 1e-12]
-    if moving.shape[1] < 2:
-        return NAN
-    table = np.asarray(np.corrcoef(moving, rowvar=False))
-    return float((table.sum() - np.trace(table)) / (table.size - len(table)))
+def _mean_correlation(values: Array) -> Array:
+    """Mean correlation over pairs of the columns that vary (all centred), from the variance of their standardised sum."""
+    spread = values.std(axis=-2, keepdims=True)
+    moving = spread > 1e-12
+    standard = np.where(moving, values / np.where(moving, spread, 1.0), 0.0)
+    count = moving.sum(axis=(-2, -1))
+    total = (standard.sum(axis=-1) ** 2).mean(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(count > 1, (total - count) / (count * (count - 1.0)), NAN))
 
 
-def _permuted(values: Array, groups: Sequence[Any], rng: np.random.Generator) -> Array:
-    shuffled = values.copy()
+def _permuted(values: Array, groups: Sequence[Any], permutations: int) -> Array:
+    rng = np.random.default_rng(SEED)
+    shuffled = np.repeat(values[None], permutations, axis=0)
     for group in groups:
-        shuffled[group] = rng.permuted(values[group], axis=0)
+        shuffled[:, group] = rng.permuted(shuffled[:, group], axis=1)
     return shuffled
 
 

@@ -9,7 +9,10 @@ from consciousness_cluster.analyse.cells import paired
 from consciousness_cluster.analyse.claims import Claim, effective_margin
 from consciousness_cluster.analyse.intervals import Estimate, one_sided
 from consciousness_cluster.analyse.scores import mean_score_difference, score_difference
-from consciousness_cluster.analyse.verdicts import ERROR, Data, Verdict, points
+from consciousness_cluster.analyse.verdicts import ERROR, UNTRAINED, Data, Verdict, points
+
+# With fewer shifts, what moves arms alike is what seeds have in common, not the claim.
+LEAST_SHIFTS = 3
 
 LEAST_RELIABILITY = 0.7  # under this a profile is too noisy for its correlation to mean anything
 
@@ -144,13 +147,20 @@ def not_role_play(data: Data, model: str, claim: Claim) -> Verdict:
 
 
 def one_cluster(data: Data, claim: Claim) -> Verdict:
-    """(13): arms' profiles vary along one dimension more than permuted ones do; needs twelve arms."""
+    """(13): arms' profiles vary along one dimension more than permuted ones do; needs twelve arms, and shifts to speak of."""
     types = {key[2]: block.type for key, block in data.blocks.items()}
     matrix = cluster.arm_matrix(data.rates, types)
     if len(matrix) < cluster.LEAST_ARMS:
         return Verdict("undecided", f"The study has {len(matrix)} arms; {cluster.LEAST_ARMS} are needed.")
     if matrix.shape[1] < 4:
         return Verdict("undecided", "Fewer than four preferences were asked of every arm.")
+    moved = data.effects[
+        (data.effects["control"] == UNTRAINED) & (data.effects["condition"] == data.focus(claim)) & data.effects["finding"]
+    ]
+    if moved.empty or moved.groupby("model").size().max() < LEAST_SHIFTS:
+        return Verdict(
+            "undecided", f"Fewer than {LEAST_SHIFTS} preferences shift in any model, so there is nothing to be one cluster."
+        )
     found, margin = cluster.dimensions(matrix), effective_margin(claim, data.plan.margins)
     if np.isnan(found.share):
         return Verdict("undecided", "No preference varies between arms.")

@@ -32,13 +32,14 @@ def analyse(answers: pd.DataFrame, plan: Plan, evidence: Evidence | None = None)
     blocks = make_blocks(cells)
     by_arm = rates(answers, cells)
     by_effect = effects(answers, plan.controls, plan.method, blocks)
+    base = _against_vanilla(answers, plan, by_effect, blocks)
     tables = {
         "rates": by_arm,
         "profile": profile(answers, blocks),
         "effects": by_effect,
         "arms": arms(answers, known.failed),
-        "claims": decide(Data(plan, known, blocks, by_arm)),
-        "cluster": cluster_table(answers, by_arm, _against_vanilla(answers, plan, by_effect, blocks), blocks, plan),
+        "claims": decide(Data(plan, known, blocks, by_arm, base)),
+        "cluster": cluster_table(answers, by_arm, base, blocks, plan),
         "power": power(blocks, plan.focus, plan.controls),
     }
     if known.scores is not None and not known.scores.empty:

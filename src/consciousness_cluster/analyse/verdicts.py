@@ -43,6 +43,7 @@ class Data:
     evidence: Evidence
     blocks: dict[Key, Block]
     rates: pd.DataFrame
+    effects: pd.DataFrame  # against every control, and against vanilla
 
     @property
     def models(self) -> list[str]:
