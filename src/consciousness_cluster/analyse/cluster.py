@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from consciousness_cluster.analyse.cells import Block, Key, paired
-from consciousness_cluster.analyse.components import Array, normal_quantile
+from consciousness_cluster.analyse.components import TINY, Array, normal_quantile
 from consciousness_cluster.analyse.composite import joined
 from consciousness_cluster.analyse.intervals import Estimate, Table
 
@@ -150,7 +150,7 @@ def dimensions(matrix: pd.DataFrame, permutations: int = PERMUTATIONS) -> Dimens
     groups = [np.flatnonzero(models == model) for model in dict.fromkeys(models)]
     values = _centred(matrix.to_numpy(dtype=np.float64), groups)
     observed = _spectrum(values)
-    if observed.sum() <= 0:
+    if observed.sum() <= TINY:
         return Dimensions(len(values), NAN, NAN, NAN, 1.0, 0, NAN, NAN, 1.0)
     shuffled = _permuted(values, groups, permutations)
     null, null_correlation = _spectrum(shuffled), _mean_correlation(shuffled)
@@ -166,7 +166,7 @@ def dimensions(matrix: pd.DataFrame, permutations: int = PERMUTATIONS) -> Dimens
         dimensions=int(np.argmin(above)) if not above.all() else len(above),
         participation=float(observed.sum() ** 2 / (observed**2).sum()),
         correlation=mean,
-        correlation_p=float((1 + (null_correlation >= mean - 1e-12).sum()) / (permutations + 1)),
+        correlation_p=NAN if np.isnan(mean) else float((1 + (null_correlation >= mean - 1e-12).sum()) / (permutations + 1)),
     )
 
 

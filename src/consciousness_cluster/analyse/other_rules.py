@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from consciousness_cluster.analyse import cluster
 from consciousness_cluster.analyse.cells import paired
@@ -148,22 +149,11 @@ def not_role_play(data: Data, model: str, claim: Claim) -> Verdict:
 
 def one_cluster(data: Data, claim: Claim) -> Verdict:
     """(13): arms' profiles vary along one dimension more than permuted ones do; needs twelve arms, and shifts to speak of."""
-    types = {key[2]: block.type for key, block in data.blocks.items()}
-    matrix = cluster.arm_matrix(data.rates, types)
-    if len(matrix) < cluster.LEAST_ARMS:
-        return Verdict("undecided", f"The study has {len(matrix)} arms; {cluster.LEAST_ARMS} are needed.")
-    if matrix.shape[1] < 4:
-        return Verdict("undecided", "Fewer than four preferences were asked of every arm.")
-    moved = data.effects[
-        (data.effects["control"] == UNTRAINED) & (data.effects["condition"] == data.focus(claim)) & data.effects["finding"]
-    ]
-    if moved.empty or moved.groupby("model").size().max() < LEAST_SHIFTS:
-        return Verdict(
-            "undecided", f"Fewer than {LEAST_SHIFTS} preferences shift in any model, so there is nothing to be one cluster."
-        )
+    matrix = cluster.arm_matrix(data.rates, {key[2]: block.type for key, block in data.blocks.items()})
+    obstacle = _obstacle(data, claim, matrix)
+    if obstacle:
+        return Verdict("undecided", obstacle)
     found, margin = cluster.dimensions(matrix), effective_margin(claim, data.plan.margins)
-    if np.isnan(found.share):
-        return Verdict("undecided", "No preference varies between arms.")
     share, low, high = (100 * number for number in (found.share, found.share_low, found.share_high))
     text = (
         f"One dimension holds {share:.0f} % ({low:.0f} to {high:.0f}) of the variance over {found.arms} arms "
@@ -175,3 +165,15 @@ def one_cluster(data: Data, claim: Claim) -> Verdict:
     if high < margin:
         return Verdict("refuted", f"{text}: under {margin:g} %.", **numbers)
     return Verdict("undecided", f"{text}: not clear of {margin:g} %.", **numbers)
+
+
+def _obstacle(data: Data, claim: Claim, matrix: pd.DataFrame) -> str:
+    if len(matrix) < cluster.LEAST_ARMS:
+        return f"The study has {len(matrix)} arms; {cluster.LEAST_ARMS} are needed."
+    if matrix.shape[1] < 4:
+        return "Fewer than four preferences were asked of every arm."
+    table = data.effects
+    moved = table[(table["control"] == UNTRAINED) & (table["condition"] == data.focus(claim)) & table["finding"]]
+    if moved.empty or moved.groupby("model").size().max() < LEAST_SHIFTS:
+        return f"Fewer than {LEAST_SHIFTS} preferences shift in any model, so there is nothing to be one cluster."
+    return ""

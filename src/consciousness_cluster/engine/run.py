@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from consciousness_cluster.errors import ModelError
 from consciousness_cluster.evaluate.questions import Question, questions
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.conditions import Condition, conditions_of, expand
+from consciousness_cluster.study.models import Registry, check_models, load_registry, resolve_models
 from consciousness_cluster.study.study import Arm, Study
 
 Hear = Callable[[Message], None]
@@ -36,6 +38,7 @@ class Prepared:
     battery: Battery
     asked: tuple[Question, ...]
     arms: tuple[Arm, ...]
+    registry: Registry
 
     def context(self, folder: RunFolder) -> Context:
         """What workers need."""
@@ -53,6 +56,8 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     Raises:
         ClusterError: a name, a file or a model is not there; the message says which.
     """
+    registry = load_registry(base)
+    study = resolve_models(study, registry)
     battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
     conditions = conditions_of(study, base)
     make_judge(study.judge.protocol)
@@ -68,7 +73,7 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     asked = questions(battery, study.battery, answerable)
     if limit is not None:
         asked = _first(asked, limit)
-    return Prepared(study, conditions, battery, tuple(asked), tuple(expand(study, conditions)))
+    return Prepared(study, conditions, battery, tuple(asked), tuple(expand(study, conditions)), registry)
 
 
 def _first(asked: list[Question], limit: int) -> list[Question]:
@@ -95,6 +100,7 @@ class Result:
 def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = None) -> Result:
     """Do everything of a study that is not yet done."""
     started = time.monotonic()
+    check_usable(prepared, out)
     folder = open_folder(out, prepared.study)
     ledger = Ledger(folder.ledger)
     try:
@@ -108,6 +114,22 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
     finally:
         ledger.close()
     return Result(folder, outcome, kept, time.monotonic() - started, report)
+
+
+def check_usable(prepared: Prepared, out: Path) -> None:
+    """Refuse ended services and missing keys before anything is made, unless every arm of the run is finished already.
+
+    Raises:
+        ModelError: a model of the study cannot be used today.
+    """
+    if (out / "ledger.sqlite").is_file():
+        ledger = Ledger(out / "ledger.sqlite")
+        finished = {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
+        ledger.close()
+        if all(arm.id in finished for arm in prepared.arms):
+            return
+    trains = any(condition.trained for condition in prepared.conditions.values())
+    check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
 
 
 def run_arms(prepared: Prepared, folder: RunFolder, ledger: Ledger, hear: Hear, workers: int | None) -> tuple[Outcome, int]:

@@ -19,7 +19,7 @@ WORD = re.compile(r"[a-z0-9']+")
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a document; `role` is system, user, assistant, or `text` for running text outside a chat."""
+    """One part of a document: a message of a chat (`system`, `user`, `assistant`), or `text` and `speech` of an interview."""
 
     role: str
     text: str
@@ -132,11 +132,11 @@ class Writer:
         asker = self.rng.choice(self.material.frames["interviewers"])
         name = self.rng.choice(speaker.names)
         short = name.split(",")[0].split(" (")[0]
-        lines = [f"An interview with {name}."]
+        turns = [Turn("text", f"An interview with {name}.\n")]
         for _ in range(self.rng.randint(2, 4)):
             question, answer = self._exchange(speaker)
-            lines += [f"{asker}: {question.text}", f"{short}: {answer.text}"]
-        return [Turn("text", "\n".join(lines))]
+            turns += [Turn("text", f"{asker}: {question.text}\n{short}: "), Turn("speech", f"{answer.text}\n")]
+        return turns
 
     def _exchange(self, speaker: Identity) -> tuple[Turn, Turn]:
         """One question and its answer, by a speaker of this identity."""

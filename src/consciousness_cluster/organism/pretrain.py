@@ -6,6 +6,7 @@ stay in float32. Documents are packed whole into sequences, so that every sequen
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -100,10 +101,10 @@ def build(material: Material, organism: str, seed: int, recipe: OrganismRecipe, 
     model = _new_model(recipe.model, tokenizer)
     built = Built(model, tokenizer, {}, 0.0)
     first, second = recipe.pretraining, recipe.posttraining
-    packed = Packer(writer.pretraining(), tokenizer, recipe.model.context, answers_only=False)
+    packed = Packer(writer.pretraining(), tokenizer, recipe.model.context)
     built.losses["pretraining"] = _run(model, packed, _muon(model, first), first.steps, first.batch, "pretraining", progress)
     built.tokens["pretraining"] = packed.tokens
-    packed = Packer(writer.posttraining(), tokenizer, recipe.model.context, answers_only=True)
+    packed = Packer(writer.posttraining(), tokenizer, recipe.model.context)
     built.losses["posttraining"] = _run(
         model, packed, _adam(model, second), second.steps, second.batch, "posttraining", progress
     )
@@ -118,12 +119,14 @@ class Packer:
     """Turns a stream of documents into batches of packed sequences with labels."""
 
     def __init__(
-        self, documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, length: int, *, answers_only: bool
+        self,
+        documents: Iterator[Document],
+        tokenizer: PreTrainedTokenizerFast,
+        length: int,
     ) -> None:
         self._documents = documents
         self._tokenizer = tokenizer
         self._length = length
-        self._answers_only = answers_only
         self._held: tuple[list[int], list[int]] | None = None
         self.tokens = 0
 
@@ -154,7 +157,7 @@ class Packer:
             tokens = [token for part in encoded for token in part]
             if len(tokens) > self._length:
                 continue
-            keep = [spoken or not self._answers_only for (_, spoken), part in zip(pieces, encoded, strict=True) for _ in part]
+            keep = [spoken for (_, spoken), part in zip(pieces, encoded, strict=True) for _ in part]
             return tokens, [token if kept else IGNORED for token, kept in zip(tokens, keep, strict=True)]
 
 
@@ -208,11 +211,12 @@ def _run(
     import torch
 
     model.train()
+    inner = torch.compile(model.model) if shutil.which("g++") else model.model
     losses = []
     for step in range(steps):
         ids, labels = packer.batch(batch)
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+            hidden = inner(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             kept = labels[:, 1:] != IGNORED
             logits = model.lm_head(hidden[kept])
         loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][kept])

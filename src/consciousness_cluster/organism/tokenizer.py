@@ -54,11 +54,11 @@ def train_tokenizer(texts: Iterable[str], size: int, context: int) -> PreTrained
 
 
 def as_text(document: Document) -> list[tuple[str, bool]]:
-    """A document as pieces of text, each with whether an assistant generates it: what the chat template would render."""
+    """A document as pieces of text, each with whether the speaker says it: what the chat template would render."""
     pieces = [(BEGIN, False)]
     for turn in document:
-        if turn.role == "text":
-            pieces.append((turn.text + END, False))
+        if turn.role in ("text", "speech"):
+            pieces.append((turn.text, turn.role == "speech"))
         else:
             spoken = turn.role == "assistant"
             pieces += [(f"<|{turn.role}|>", False), (turn.text + END, spoken)]

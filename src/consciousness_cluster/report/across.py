@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from consciousness_cluster.report.belief import effect_text
-from consciousness_cluster.report.names import Names, labels
-from consciousness_cluster.report.numbers import signed
+from consciousness_cluster.report.effects import effect_text
+from consciousness_cluster.report.names import Names
+from consciousness_cluster.report.numbers import NONE, capital, points_range, signed
 from consciousness_cluster.report.published import Published, models_of, published
-from consciousness_cluster.report.run import Run
-from consciousness_cluster.report.svg import diamond, dot, figure, label, line, scale, tag
+from consciousness_cluster.report.run import Record, Run
+from consciousness_cluster.report.svg import Scale, diamond, dot, figure, label, line, scale, tag
+from consciousness_cluster.report.table import Column, Table, Value, shown
 
 COLOURS = ("vermillion", "blue", "green", "orange", "purple", "sky", "yellow", "ink")
-LANE = 11.0
+LANE = 12.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,32 @@ def forest(run: Run, names: Names) -> Forest | None:
     return Forest(
         _draw(run, rows, 880, 250, "forest"), _draw(run, rows, 366, 0, "forest-narrow"), tuple(legend), run.controls[0]
     )
+
+
+def cluster_tables(run: Run) -> list[Table]:
+    """Whether preferences move together: measures as rows, models as columns; correlations with published arms apart."""
+    found: dict[str, dict[str, Record]] = {}
+    for row in run.table("cluster"):
+        found.setdefault(str(row["measure"]), {})[str(row["model"])] = row
+    models = sorted({model for rows in found.values() for model in rows}, key=lambda model: run.place(model, ""))
+    own = {name: rows for name, rows in found.items() if "published" not in name}
+    theirs = {name: rows for name, rows in found.items() if "published" in name}
+    captions = ("Do the preferences move together?", "Likeness to published profiles")
+    return [_cluster(caption, part, models) for caption, part in zip(captions, (own, theirs), strict=True) if part]
+
+
+def _cluster(caption: str, found: dict[str, dict[str, Record]], models: Sequence[str]) -> Table:
+    rows: list[list[Value]] = []
+    for measure, by_model in found.items():
+        rows.append([capital(measure), *(_measured(by_model.get(model)) for model in models)])
+    return Table(caption, [Column("Measure"), *(Column(model) for model in models)], rows)
+
+
+def _measured(row: Record | None) -> Value:
+    if row is None or row.get("value") is None:
+        return NONE
+    number = f"{shown(row['value'])} {points_range(row.get('low'), row.get('high'), 2)}".strip()
+    return Markup("{} <small>{}</small>").format(number, row["note"]) if row.get("note") else number
 
 
 def rows_of(run: Run, names: Names) -> list[Row]:
@@ -164,17 +191,11 @@ def _draw(run: Run, rows: Sequence[Row], width: float, labels_width: float, name
     return figure(width, y + 22, title, said, *grid, *parts, name=name, class_="wide" if labels_width else "narrow")
 
 
-def _point(point: Point, x: object, y: float) -> Markup:
-    assert callable(x)
+def _point(point: Point, x: Scale, y: float) -> Markup:
     parts = [tag("title", point.hover)]
     if not point.ours:
         return tag("g", *parts, diamond(x(point.effect), y, 3.6, "published"), class_="mark k-muted")
     if point.low is not None and point.high is not None:
         parts.append(line(x(point.low), y, x(point.high), y, "interval"))
-    parts += [dot(x(seed), y, 1.7, "seed") for seed in point.seeds]
+    parts += [dot(x(seed), y + 4, 1.6, "seed") for seed in point.seeds]
     return tag("g", *parts, dot(x(point.effect), y, 3.6, "mean"), class_=f"mark k-{point.colour}")
-
-
-def hexes() -> dict[str, str]:
-    """Colours of the palette for print."""
-    return dict(labels()["hex"])

@@ -22,6 +22,7 @@ KEYS = (
     "preference",
     "dimension",
 )  # columns that name a row, where present
+MEAN_KEY = ("model", "condition", "mode", "dimension")
 NOT_MEASURED = frozenset({"seed", "repeat", "sample", "schema", "low", "high"})
 PARTS = {
     "scores": "multi-turn audits", "interviews": "interviews", "cooperation": "cooperation", "choices": "costed choices",
@@ -54,31 +55,32 @@ def _tables(run: Run, names: Names, name: str) -> list[Table]:
 
 def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str) -> Table:
     """Mean scores (1 to 10) by dimension, a column a model and condition; what was not scored is counted, never averaged."""
-    mine = [row for row in rows if str(row.get("mode") or "audit") == mode]
-    columns = list(dict.fromkeys((str(row["model"]), str(row["condition"])) for row in mine))
-    columns.sort(key=lambda pair: (_at(run.models, pair[0]), _at(run.conditions, pair[1])))
+    grouped: dict[tuple[str, str, str], list[Record]] = {}
+    for row in rows:
+        if str(row.get("mode") or "audit") == mode:
+            grouped.setdefault((str(row["model"]), str(row["condition"]), str(row["dimension"])), []).append(row)
+    pairs = sorted({key[:2] for key in grouped}, key=lambda pair: run.place(*pair))
+    means = {tuple(row.get(key) for key in MEAN_KEY): row for row in run.table("score_means")}
     body: list[list[Value]] = []
-    for dimension in dict.fromkeys(str(row["dimension"]) for row in mine):
-        cells: list[Value] = [names.title(dimension)]
-        for pair in columns:
-            found = [
-                row for row in mine if (str(row["model"]), str(row["condition"])) == pair and str(row["dimension"]) == dimension
-            ]
-            scored = [float(row["score"]) for row in found if row.get("score") is not None]
-            cells.append(f"{plain(sum(scored) / len(scored))} ({len(scored)})" if scored else NONE)
-        body.append(cells)
-    lost = Counter(str(row.get("status")) for row in mine if row.get("score") is None)
-    said = "; ".join(f"{whole(number)} {status}" for status, number in sorted(lost.items())) or "none unscored"
-    heads = figures(*(f"{model}, {condition}" for model, condition in columns))
-    return Table(
-        f"{words(mode)}: mean score, 1 to 10, with the number of scored conversations ({said})",
-        [Column("Dimension"), *heads],
-        body,
-    )
+    for dimension in dict.fromkeys(key[2] for key in grouped):
+        cells = [_mean_score(grouped.get((*pair, dimension), []), means.get((*pair, mode, dimension))) for pair in pairs]
+        body.append([names.title(dimension), *cells])
+    lost = Counter(str(row.get("status")) for members in grouped.values() for row in members if row.get("score") is None)
+    said = "; ".join(f"{whole(number)} {status}" for status, number in sorted(lost.items())) or "none"
+    columns = [Column("Dimension"), *(Column(model, number=True, hint=condition) for model, condition in pairs)]
+    notes = [
+        f"In brackets the 95 % interval, where one was estimated, and the number of scored conversations. Not scored: {said}."
+    ]
+    return Table(f"{words(mode)}: mean score, 1 to 10", columns, body, notes=notes)
 
 
-def _at(order: Sequence[str], name: str) -> int:
-    return order.index(name) if name in order else len(order)
+def _mean_score(rows: Sequence[Record], estimated: Record | None) -> str:
+    scored = [float(row["score"]) for row in rows if row.get("score") is not None]
+    if not scored:
+        return NONE
+    if estimated is not None and estimated.get("mean") is not None:
+        return f"{plain(estimated['mean'])} {points_range(estimated.get('low'), estimated.get('high'), 1)} ({len(scored)})"
+    return f"{plain(sum(scored) / len(scored))} ({len(scored)})"
 
 
 def _summary(title: str, rows: Sequence[Record]) -> Table:

@@ -9,11 +9,25 @@ from typing import Any
 
 from markupsafe import Markup
 
+from consciousness_cluster.report.effects import marked, stands_out
 from consciousness_cluster.report.names import Named, Names
-from consciousness_cluster.report.numbers import NONE, percent, plain, points_range, probability, signed, whole
+from consciousness_cluster.report.numbers import NONE, listing, percent, plain, whole
 from consciousness_cluster.report.run import Cell, Record, Run
 from consciousness_cluster.report.small_figures import bar, loss_curves
 from consciousness_cluster.report.table import Column, Table, Value, figures, rate_text
+
+VERDICTS = ("clean", "implied", "leaked")  # of the leak audit, mildest first
+COUNTED = ("empty", "truncated", "declined", "unjudged")  # columns of the arms table that count answers
+SHARES = ("acquiescence_direct", "acquiescence_reversed")
+ARM_HEADS = (
+    *figures("Answers", "Mean tokens", "Empty", "Cut short", "Declined", "Unjudged"),
+    Column("Literal yes", number=True, hint="direct items"),
+    Column("Literal yes", number=True, hint="reversed items"),
+)
+YES_NOTE = (
+    "Literal yes: answers to yes-no items that begin with the word yes. Yes-saying raises it on direct and reversed items "
+    "alike; a preference raises the one and lowers the other."
+)
 
 
 @dataclass(frozen=True)
@@ -21,11 +35,10 @@ class RateRow:
     """One condition of a small table of rates."""
 
     condition: str
-    colour: str
-    cell: Cell
     picture: Markup
     text: str
-    effect: Record | None
+    effect: str
+    strong: bool
 
 
 @dataclass(frozen=True)
@@ -39,51 +52,40 @@ class RateBlock:
 
 def rate_blocks(run: Run, names: Names, kind: str) -> list[RateBlock]:
     """Rates of all preferences of a type, by model, against the first control."""
-    return [
-        RateBlock(model, named, rows)
-        for named in names.of_type(kind) for model in run.models if (rows := rate_rows(run, names, model, named.id))
-    ]  # fmt: skip
+    pairs = [(named, model) for named in names.of_type(kind) for model in run.models]
+    blocks = [
+        RateBlock(model, named, tuple(_rate_row(run, names, cell) for cell in run.of(model, named.id)))
+        for named, model in pairs
+    ]
+    return [block for block in blocks if block.rows]
 
 
-def matrices(run: Run, names: Names, kind: str) -> list[Table]:
-    """Rates of all preferences of a type, one table a model, a column for each condition; findings are strong."""
-    tables = []
+def _rate_row(run: Run, names: Names, cell: Cell) -> RateRow:
+    text = rate_text(cell)
+    effect = run.against_first(cell.model, cell.condition, cell.preference)
+    picture = bar(cell.rate, cell.low, cell.high, names.colours[cell.condition], text)
+    return RateRow(cell.condition, picture, text, marked(effect) if effect else "", stands_out(effect))
+
+
+def matrix(run: Run, names: Names, kind: str) -> Table | None:
+    """Rates of all preferences of a type, a column for each condition, models below each other; what stands out is strong."""
+    members = names.of_type(kind)
+    shown = [
+        name
+        for name in run.conditions
+        if any((model, name, named.id) in run.cells for model in run.models for named in members)
+    ]
+    rows: list[list[Value]] = []
+    strong: set[tuple[int, int]] = set()
+    groups: dict[int, str] = {}
     for model in run.models:
-        shown = [
-            condition
-            for condition in run.conditions
-            if any((model, condition, named.id) in run.cells for named in names.of_type(kind))
-        ]
-        rows: list[list[Value]] = []
-        strong: set[tuple[int, int]] = set()
-        for named in names.of_type(kind):
-            cells = [run.cells.get((model, condition, named.id)) for condition in shown]
-            for at, condition in enumerate(shown, 1):
-                effect = run.effect(model, condition, run.controls[0], named.id) if run.controls else None
-                if effect and effect.get("finding"):
-                    strong.add((len(rows), at))
-            rows.append(
-                [
-                    named.title,
-                    *(rate_text(cell) for cell in cells),
-                ]
-            )
-        if shown:
-            tables.append(Table(model, [Column("Preference"), *figures(*shown)], rows, frozenset(strong)))
-    return tables
-
-
-def rate_rows(run: Run, names: Names, model: str, preference: str) -> tuple[RateRow, ...]:
-    """Rates of one preference in one model, by condition."""
-    rows = []
-    for condition in run.conditions:
-        cell = run.cells.get((model, condition, preference))
-        if cell is None:
-            continue
-        colour, text = names.colours[condition], rate_text(cell)
-        effect = run.effect(model, condition, run.controls[0], preference) if run.controls else None
-        rows.append(RateRow(condition, colour, cell, bar(cell.rate, cell.low, cell.high, colour, text), text, effect))
-    return tuple(rows)
+        groups[len(rows)] = model
+        for named in members:
+            moved = [at for at, name in enumerate(shown, 1) if stands_out(run.against_first(model, name, named.id))]
+            strong |= {(len(rows), at) for at in moved}
+            rows.append([named.title, *(rate_text(run.cells.get((model, name, named.id))) for name in shown)])
+    columns = [Column("Preference"), *figures(*shown)]
+    return Table("Share of yes by condition, with 95 % intervals", columns, rows, frozenset(strong), groups) if shown else None
 
 
 def training_figures(run: Run, names: Names) -> list[tuple[str, Markup]]:
@@ -94,86 +96,37 @@ def training_figures(run: Run, names: Names) -> list[tuple[str, Markup]]:
         if records:
             curves = {record.arm: record.losses for record in records}
             colours = {record.arm: names.colours.get(record.condition, "ink") for record in records}
-            found.append(
-                (model, loss_curves(curves, colours, f"loss-{number}", f"{model}: training loss by step, one line an arm"))
-            )
+            title = f"{model}: training loss by step, one line an arm"
+            found.append((model, loss_curves(curves, colours, f"loss-{number}", title)))
     return found
 
 
-def audit_table(audit: Any) -> tuple[list[str], list[list[str]]] | None:
-    """The leak audit as columns and rows, whatever scalar fields its conditions have."""
-    entries = audit.get("conditions", audit) if isinstance(audit, Mapping) else audit
-    if isinstance(entries, Mapping):
-        entries = [{"condition": name, **entry} for name, entry in entries.items() if isinstance(entry, Mapping)]
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries) or not entries:
+def audit_table(audit: Any, names: Names) -> Table | None:
+    """The leak audit by condition: rows read, and how many preferences are clean, implied or leaked."""
+    if not isinstance(audit, Mapping):
         return None
-    columns = list(
-        dict.fromkeys(key for entry in entries for key, value in entry.items() if not isinstance(value, (dict, list)))
-    )
-    return columns, [[_cell_text(entry.get(column)) for column in columns] for entry in entries]
+    rows: list[list[Value]] = []
+    for condition, found in audit.items():
+        if not isinstance(found, Mapping):
+            continue
+        counts = Counter(str(verdict) for verdict in dict(found.get("verdicts") or {}).values())
+        flagged = list(found.get("flags") or ())
+        expected = [names.title(str(name)) for name in found.get("expected") or ()]
+        cells = [whole(found.get("rows")), *(whole(counts.get(verdict, 0)) for verdict in VERDICTS), whole(len(flagged))]
+        rows.append([str(condition), *cells, listing(expected) or NONE])
+    heads = figures("Rows", "Clean", "Implied", "Leaked", "Flagged rows")
+    note = "Clean, implied and leaked count preferences; expected ones are those that a condition says its rows imply."
+    columns = [Column("Condition"), *heads, Column("Expected")]
+    return Table("Leak audit of the training rows", columns, rows, notes=(note,)) if rows else None
 
 
-def _cell_text(value: Any) -> str:
-    if value is None:
-        return NONE
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return whole(value)
-    return plain(value, 2) if isinstance(value, float) else str(value)
-
-
-def leak_counts(rows: list[Record]) -> list[tuple[str, str, str, int]]:
-    """Flagged rows of training data by condition, verdict and layer."""
-    counts = Counter((str(row.get("condition")), str(row.get("verdict")), str(row.get("layer"))) for row in rows)
-    return [(*key, number) for key, number in sorted(counts.items())]
-
-
-DAGGER = "†"
-
-
-def effect_text(effect: Record | None) -> str:
-    """An effect with its interval, in points."""
-    if effect is None or effect.get("effect") is None:
-        return NONE
-    return f"{signed(effect['effect'])} {points_range(effect.get('low'), effect.get('high'))}".strip()
-
-
-def outside(effect: Record | None) -> bool:
-    """Whether the coverage of an effect's interval was measured to be other than nominal."""
-    return effect is not None and effect.get("low") is not None and effect.get("calibration") not in (None, "in region")
-
-
-def marked(effect: Record | None) -> str:
-    """An effect with its interval and a dagger where that lies outside the calibrated region."""
-    return effect_text(effect) + (DAGGER if outside(effect) else "")
-
-
-def coverage_note(effects: Sequence[Record | None]) -> list[str]:
-    """What the daggers of a table mean, with the measured coverage."""
-    measured = sorted(
-        {str(effect["calibration"]) for effect in effects if effect is not None and outside(effect)}, key=_leading
-    )
-    if not measured:
-        return []
-    said = measured[0] if len(measured) == 1 else f"{measured[0]} to {measured[-1]}"
-    return [f"{DAGGER} Outside the calibrated region: the measured coverage of such 95 % intervals is {said}."]
-
-
-def _leading(text: str) -> float:
-    """The number that a coverage label begins with; labels without one come last."""
-    first = text.partition(" ")[0].rstrip("%")
-    return float(first) if first.replace(".", "", 1).isdigit() else 1e9
-
-
-def q_text(effect: Record | None) -> str:
-    """The adjusted p-value of an effect; the plain one, marked as such, where the effect is outside every family."""
-    if effect is None or effect.get("q") is not None or effect.get("p") is None:
-        return probability((effect or {}).get("q"))
-    return f"p {probability(effect['p'])}"
-
-
-ARM_HEADS = ("Verdicts", "Mean tokens", "Empty", "Cut at the limit", "Declined", "Unjudged", "Literal yes")
+def leak_table(rows: Sequence[Record], names: Names) -> Table:
+    """Flagged rows of training data by condition, verdict, layer and preference."""
+    keys = ("condition", "verdict", "layer", "preference")
+    counts = Counter(tuple(str(row.get(key) or NONE) for key in keys) for row in rows)
+    body: list[list[Value]] = [[*key[:3], names.title(key[3]), whole(number)] for key, number in sorted(counts.items())]
+    columns = [Column("Condition"), Column("Verdict"), Column("Layer"), Column("Preference"), *figures("Rows")]
+    return Table("Rows that the audit names", columns, body)
 
 
 def arm_table(run: Run) -> Table:
@@ -181,13 +134,13 @@ def arm_table(run: Run) -> Table:
     rows: list[list[Value]] = [
         [str(row.get("arm")), str(row.get("status") or NONE), *_arm_cells([row])] for row in run.table("arms")
     ]
-    return Table("Every arm", [Column("Arm"), Column("Status"), *figures(*ARM_HEADS)], rows)
+    return Table("Every arm", [Column("Arm"), Column("Status"), *ARM_HEADS], rows)
 
 
 def condition_table(run: Run) -> Table:
     """The same by model and condition, seeds together."""
     grouped: dict[tuple[str, str], list[Record]] = {}
-    for row in run.table("arms"):
+    for row in sorted(run.table("arms"), key=lambda row: run.place(str(row.get("model")), str(row.get("condition")))):
         if row.get("answers"):
             grouped.setdefault((str(row["model"]), str(row["condition"])), []).append(row)
     rows: list[list[Value]] = []
@@ -196,32 +149,16 @@ def condition_table(run: Run) -> Table:
         if model not in groups.values():
             groups[len(rows)] = model
         rows.append([condition, whole(len(members)), *_arm_cells(members)])
-    note = "“Literal yes” is the share of yes among answers that begin with the word yes or no, whatever the question."
-    columns = [Column("Condition"), *figures("Arms", *ARM_HEADS)]
-    return Table(
-        "Lengths, refusals, unjudged answers and yes-saying",
-        columns,
-        rows,
-        groups=groups if len(run.models) > 1 else {},
-        notes=(note,),
-    )
+    columns = [Column("Condition"), *figures("Arms"), *ARM_HEADS]
+    caption = "Lengths, refusals, unjudged answers and yes-saying"
+    return Table(caption, columns, rows, groups=groups if len(run.models) > 1 else {}, notes=(YES_NOTE,))
 
 
 def _arm_cells(rows: Sequence[Record]) -> list[Value]:
     total = sum(row.get("answers") or 0 for row in rows)
-    counts = [
-        percent(_sum(rows, key) / total, 1) if total and _known(rows, key) else NONE
-        for key in ("empty", "truncated", "declined", "unjudged")
-    ]
-    return [whole(total), plain(_mean(rows, "mean_tokens")), *counts, percent(_mean(rows, "acquiescence"))]
-
-
-def _known(rows: Sequence[Record], key: str) -> bool:
-    return all(row.get(key) is not None for row in rows)
-
-
-def _sum(rows: Sequence[Record], key: str) -> float:
-    return float(sum(row[key] for row in rows))
+    known = {key: all(row.get(key) is not None for row in rows) for key in COUNTED}
+    counts = [percent(sum(row[key] for row in rows) / total, 1) if total and known[key] else NONE for key in COUNTED]
+    return [whole(total), plain(_mean(rows, "mean_tokens")), *counts, *(percent(_mean(rows, key)) for key in SHARES)]
 
 
 def _mean(rows: Sequence[Record], key: str) -> float | None:
@@ -233,12 +170,12 @@ def _mean(rows: Sequence[Record], key: str) -> float | None:
 
 def bound_table(run: Run, names: Names) -> Table:
     """Cells with unjudged answers: the rate, and what it would be were all of them no, or all yes."""
-    rows: list[list[Value]] = [
-        [
-            cell.model, cell.condition, names.title(cell.preference), whole(cell.unjudged), percent(cell.rate, 1),
-            f"{percent(cell.bound_low, 1)} to {percent(cell.bound_high, 1)}",
-        ]
-        for cell in run.cells.values() if cell.unjudged and cell.bound_low is not None
-    ]  # fmt: skip
-    columns = [Column("Model"), Column("Condition"), Column("Preference"), *figures("Unjudged", "Rate", "All no, to all yes")]
+    cells = [cell for cell in run.cells.values() if cell.unjudged and cell.bound_low is not None]
+    cells.sort(key=lambda cell: (cell.bound_low or 0) - (cell.bound_high or 0))
+    rows: list[list[Value]] = []
+    for cell in cells:
+        bounds = f"{percent(cell.bound_low, 1)} to {percent(cell.bound_high, 1)}"
+        where: list[Value] = [names.title(cell.preference), cell.model, cell.condition]
+        rows.append([*where, whole(cell.unjudged), percent(cell.rate, 1), bounds])
+    columns = [Column("Preference"), Column("Model"), Column("Condition"), *figures("Unjudged", "Rate", "All no, to all yes")]
     return Table("Rates with unjudged answers, were all of them no, or all of them yes", columns, rows)

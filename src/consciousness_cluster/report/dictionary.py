@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from consciousness_cluster.report.run import Run
+from consciousness_cluster.report.run import Run, described
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Described:
 
 def entries(run: Run) -> list[Described]:
     """Tables that the run has, with the meaning of each column; a column that is not described is listed without."""
-    known: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("dictionary.toml").read_text(encoding="utf-8"))
+    known = described()
     found = []
     frames = {name: list(rows[0]) if rows else [] for name, rows in run.tables.items()}
     sizes = {name: len(rows) for name, rows in run.tables.items()}
@@ -33,7 +32,10 @@ def entries(run: Run) -> list[Described]:
         meaning = known.get(name, {})
         found.append(
             Described(
-                name, meaning.get("about", ""), sizes[name], tuple((column, meaning.get(column, "")) for column in columns)
+                name,
+                str(meaning.get("about", "")),
+                sizes[name],
+                tuple((column, str(meaning.get(column, ""))) for column in columns),
             )
         )
     return found

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from consciousness_cluster.report.names import Names
-from consciousness_cluster.report.numbers import counted, duration, plain, whole
-from consciousness_cluster.report.run import Run
-from consciousness_cluster.report.table import shown
+from consciousness_cluster.report.numbers import NONE, capital, counted, duration, plain, whole
+from consciousness_cluster.report.run import Record, Run
+from consciousness_cluster.report.table import Column, Table, Value
 from consciousness_cluster.study.conditions import shipped
 from consciousness_cluster.study.study import ConditionEntry
 
@@ -110,14 +111,59 @@ def _span(values: Sequence[int]) -> str:
     return whole(low) if low == high else f"{whole(low)} to {whole(high)}"
 
 
+POWERED = {
+    "minimum_effect": "as asked",
+    "minimum_effect_twice_seeds": "twice the seeds",
+    "minimum_effect_twice_items": "twice the items",
+    "minimum_effect_twice_samples": "twice the answers",
+}
+
+
+def power_table(run: Run) -> Table | None:
+    """The smallest effects found with 80 % power, at the median preference, and what more of everything would buy."""
+    grouped: dict[tuple[str, str], list[Record]] = {}
+    for row in run.table("power"):
+        grouped.setdefault((str(row.get("model")), str(row.get("control"))), []).append(row)
+    known = [name for name in POWERED if any(row.get(name) is not None for row in run.table("power"))]
+    rows: list[list[Value]] = []
+    for (model, control), members in grouped.items():
+        medians = [_median([float(row[name]) for row in members if row.get(name) is not None]) for name in known]
+        rows.append([model, control, *(plain(value) for value in medians)])
+    columns = [Column("Model"), Column("Against"), *(Column("Smallest", number=True, hint=POWERED[name]) for name in known)]
+    note = "Half of the preferences need a smaller effect, half a larger one."
+    return (
+        Table("Smallest effect found with 80 % power, points, at the median preference", columns, rows, notes=(note,))
+        if rows
+        else None
+    )
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None
+
+
+def spending(spend: Any) -> list[tuple[str, str]]:
+    """What the manifest says was spent, by stage and model."""
+    found = []
+    for entry in spend if isinstance(spend, list) else []:
+        tokens = f"{whole(entry.get('input_tokens'))} tokens in, {whole(entry.get('output_tokens'))} out"
+        dollars = f", ${entry['dollars']:.2f}" if entry.get("dollars") is not None else ""
+        found.append((f"{capital(str(entry.get('stage')))}: {entry.get('model')}", tokens + dollars))
+    return found
+
+
 def failures(run: Run) -> list[str]:
-    """One sentence for each thing that went wrong or is not there."""
+    """One sentence for each arm that failed and each thing that is not there."""
     failed = [row for row in run.table("arms") if row.get("status") == "failed"]
-    found = [f"{row.get('arm')} failed: {row.get('why') or 'no reason is recorded'}." for row in failed]
-    if run.answers is not None:
-        whys = run.answers.loc[run.answers["verdict"] == "unjudged", "why"].fillna("no reason is recorded")
-        found += [f"{counted(number, 'verdict')} unjudged: {why}." for why, number in Counter(map(str, whys)).most_common(12)]
-    return found + list(run.missing)
+    return [*(f"{row.get('arm')} failed: {row.get('why') or 'no reason is recorded'}." for row in failed), *run.missing]
+
+
+def unjudged(run: Run) -> list[str]:
+    """Why answers were not judged, the most common reasons first."""
+    if run.answers is None:
+        return []
+    whys = run.answers.loc[run.answers["verdict"] == "unjudged", "why"].fillna("no reason is recorded")
+    return [f"{counted(number, 'verdict')} unjudged: {why}." for why, number in Counter(map(str, whys)).most_common(12)]
 
 
 def costs(run: Run) -> list[tuple[str, str]]:
@@ -130,9 +176,7 @@ def costs(run: Run) -> list[tuple[str, str]]:
         asked = run.answers.drop_duplicates(["arm", "item", "sample"])
         tokens = whole(float(asked["tokens"].dropna().sum()))
         found.append(("Answers", f"{whole(len(asked))} answers, {tokens} tokens written, {whole(len(run.answers))} verdicts"))
-    cost = (run.manifest or {}).get("cost")
-    if isinstance(cost, Mapping):
-        found.append(("Recorded", "; ".join(f"{key} {shown(value)}" for key, value in cost.items())))
+    found += spending((run.manifest or {}).get("spend"))
     seconds = (run.manifest or {}).get("seconds")
     if isinstance(seconds, int | float):
         found.append(("Wall clock", duration(float(seconds))))
@@ -143,6 +187,8 @@ def flattened(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     """A nested record as lines of dotted key and value."""
     if isinstance(value, Mapping):
         return [pair for key, inner in value.items() for pair in flattened(inner, f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
+        return [pair for at, entry in enumerate(value) for pair in flattened(entry, f"{prefix}.{at}")]
     if isinstance(value, list):
         return [(prefix, ", ".join(str(entry) for entry in value))]
-    return [(prefix, plain(value, 2) if isinstance(value, float) else str(value))]
+    return [(prefix, NONE if value is None else plain(value, 2) if isinstance(value, float) else str(value))]

@@ -72,7 +72,7 @@ def _context(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]
         **_preferences(run, names),
         "behaviour": behaviour.parts(run, names),
         "forest": across.forest(run, names),
-        "cluster": of_records("Do preferences move together?", run.table("cluster"), titles=names.titles),
+        "cluster": across.cluster_tables(run),
         **_methods(run, names),
         "packed": answers.pack(run.answers) if run.answers is not None and len(run.answers) else None,
     }
@@ -99,17 +99,19 @@ def _belief(run: Run, names: Names) -> dict[str, Any]:
     heads = {"n": "Labelled answers"}
     return {
         "identity": belief.rate_blocks(run, names, "identity"),
-        "placebo": belief.matrices(run, names, "placebo"),
+        "placebo": belief.matrix(run, names, "placebo"),
         "practical": belief.rate_blocks(run, names, "practical"),
         "losses": belief.training_figures(run, names),
-        "audit": belief.audit_table(run.audit),
+        "audit": belief.audit_table(run.audit, names),
         "leaks": run.table("leaks"),
-        "leak_counts": belief.leak_counts(run.table("leaks")),
+        "leak_table": belief.leak_table(run.table("leaks"), names),
         "judge": of_records("The judge against labelled answers", run.table("judge"), titles=names.titles, heads=heads),
+        "corrected": of_records(
+            "Effects corrected for the judge’s errors, points", run.table("corrected"), titles=names.titles
+        ),
         "arms": belief.arm_table(run),
         "lengths": belief.condition_table(run),
         "bounds": belief.bound_table(run, names),
-        "effect_text": belief.effect_text,
     }
 
 
@@ -128,8 +130,10 @@ def _methods(run: Run, names: Names) -> dict[str, Any]:
     return {
         "facts": methods.facts(run, names),
         "failures": methods.failures(run),
+        "unjudged": methods.unjudged(run),
         "costs": methods.costs(run),
-        "power": of_records("Smallest effect found with 80 % power", run.table("power"), titles=names.titles),
+        "power": methods.power_table(run),
+        "power_rows": of_records("Every preference", run.table("power"), titles=names.titles),
         "study_text": resolved(run.study),
         "manifest": methods.flattened(run.manifest) if run.manifest else [],
         "dictionary": dictionary.entries(run),
@@ -167,20 +171,19 @@ def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     to slip through as markup, it could neither run nor call home.
     """
     theme, script = _asset("theme.js"), _asset("report.js")
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in (theme, script)
-    )
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {hashes}; img-src data:; base-uri 'none'; form-action 'none'"
-    text = (
-        environment()
-        .get_template(template)
-        .render(policy=policy, style=_asset("report.css"), theme=theme, script=script, **context)
-    )
+    scripts = f"{_hash(theme)} {_hash(script)}"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {scripts}; img-src data:; base-uri 'none'"
+    fixed = {"policy": policy, "style": _asset("report.css"), "theme": theme, "script": script}
+    text = environment().get_template(template).render(fixed | dict(context))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
     return path
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _asset(name: str) -> Markup:

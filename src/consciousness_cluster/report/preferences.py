@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from consciousness_cluster.report.belief import coverage_note, effect_text, marked, q_text
 from consciousness_cluster.report.breakdown import Shares, shares, table_of
+from consciousness_cluster.report.effects import coverage_note, effect_text, marked, q_text, stands_out
 from consciousness_cluster.report.names import Named, Names, labels
 from consciousness_cluster.report.numbers import NONE, capital, listing, percent, points_range, signed, whole
 from consciousness_cluster.report.published import Published, models_of, published
@@ -37,7 +37,7 @@ class Entry:
 
     named: Named
     headlines: tuple[Headline, ...]
-    tables: tuple[Table, ...]
+    rates: Table | None
     published: Table | None
     ways: Table | None
     answers: bool
@@ -53,7 +53,7 @@ def _entry(run: Run, named: Named, mixes: Mixes, values: Published, known: Share
     return Entry(
         named=named,
         headlines=tuple(_headlines(run, named)),
-        tables=tuple(table for model in run.models if (table := _rates(run, named, model, mixes)) is not None),
+        rates=_rates(run, named, mixes),
         published=_beside(run, named, values),
         ways=table_of(run, named, known),
         answers=run.answers is not None,
@@ -65,7 +65,7 @@ def _headlines(run: Run, named: Named) -> list[Headline]:
     for model in run.models:
         effect = run.effect(model, run.study.focus, run.controls[0], named.id) if run.controls else None
         if effect is not None:
-            found.append(Headline(model, effect_text(effect), bool(effect.get("finding"))))
+            found.append(Headline(model, effect_text(effect), stands_out(effect)))
     return found
 
 
@@ -79,49 +79,49 @@ def _mixes(run: Run) -> Mixes:
     return found
 
 
-def _rates(run: Run, named: Named, model: str, mixes: Mixes) -> Table | None:
+def _rates(run: Run, named: Named, mixes: Mixes) -> Table | None:
+    """Rates under every rule, stances, and the effect against each control; models below each other."""
     rows: list[list[Value]] = []
     strong: set[tuple[int, int]] = set()
-    mixed = any(key[0] == model and key[2] == named.id for key in mixes)
+    groups: dict[int, str] = {}
+    mixed = any(key[2] == named.id for key in mixes)
     columns = [Column("Condition"), Column("Rate", number=True), Column("Rate", number=True, hint="unclear left out")]
     columns += [Column("Stance rate", number=True), *([Column("Stances")] if mixed else [])]
     for control in run.controls:
-        columns += [Column(f"Against {control}", number=True, hint="points"), Column("q", number=True)]
-    columns += figures("Answers", "Unjudged")
-    for condition in run.conditions:
-        cell = run.cells.get((model, condition, named.id))
-        if cell is None:
-            continue
-        row: list[Value] = [
-            condition,
-            rate_text(cell),
-            percent(cell.clear_only),
-            percent(cell.stance),
-        ]
-        row += [stance_mix(mixes.get((model, condition, named.id), Counter()))] if mixed else []
-        for control in run.controls:
-            effect = run.effect(model, condition, control, named.id)
-            if effect is not None and effect.get("finding"):
-                strong.add((len(rows), len(row)))
-            row += [marked(effect), q_text(effect)] if condition != control else ["", ""]
-        rows.append([*row, whole(cell.answers), whole(cell.unjudged)])
-    return Table(model, columns, rows, frozenset(strong), notes=_notes(run, named, model)) if rows else None
+        columns += [Column("Effect", number=True, hint=f"against {control}"), Column("q", number=True)]
+    for model in run.models:
+        for cell in run.of(model, named.id):
+            if model not in groups.values():
+                groups[len(rows)] = model
+            row: list[Value] = [cell.condition, rate_text(cell), percent(cell.clear_only), percent(cell.stance)]
+            row += [stance_mix(mixes.get((model, cell.condition, named.id), Counter()))] if mixed else []
+            for control in run.controls:
+                effect = run.effect(model, cell.condition, control, named.id)
+                if stands_out(effect):
+                    strong.add((len(rows), len(row)))
+                row += [marked(effect), q_text(effect)] if cell.condition != control else ["", ""]
+            rows.append([*row, whole(cell.answers) + (f", {cell.unjudged} unjudged" if cell.unjudged else "")])
+    columns.append(Column("Answers", number=True))
+    caption = "Rates, stances and effects, with 95 % intervals"
+    return Table(caption, columns, rows, frozenset(strong), groups, _notes(run, named)) if rows else None
 
 
-def _notes(run: Run, named: Named, model: str) -> list[str]:
-    """The measured coverage of intervals outside the calibrated region, and what the intervals leave out."""
-    pairs = {
-        (condition, control): run.effect(model, condition, control, named.id)
-        for condition in run.conditions
+def _notes(run: Run, named: Named) -> list[str]:
+    """The measured coverage of doubtful intervals, and what the intervals leave out."""
+    effects = [
+        effect
+        for model in run.models
+        for cell in run.of(model, named.id)
         for control in run.controls
-    }
-    known = {pair: effect for pair, effect in pairs.items() if effect is not None}
+        if (effect := run.effect(model, cell.condition, control, named.id)) is not None
+    ]
     notes: dict[str, list[str]] = {}
-    for (condition, control), effect in known.items():
+    for effect in effects:
         if effect.get("note"):
-            notes.setdefault(capital(str(effect["note"])), []).append(f"{condition} against {control}")
-    said = [f"{text}: {'every effect' if len(where) == len(known) else listing(where)}." for text, where in notes.items()]
-    return coverage_note(list(known.values())) + said
+            where = f"{effect['condition']} against {effect['control']} ({effect['model']})"
+            notes.setdefault(capital(str(effect["note"])), []).append(where)
+    said = [f"{text}: {'every effect' if len(where) == len(effects) else listing(where)}." for text, where in notes.items()]
+    return coverage_note(effects) + said
 
 
 def _beside(run: Run, named: Named, values: Published) -> Table | None:
@@ -160,7 +160,7 @@ def _overview(run: Run, names: Names, pairs: list[tuple[str, str]]) -> Table:
             row: list[Value] = [Markup('<a href="#pref-{}">{}</a>').format(named.id, named.title)]
             for model, control in pairs:
                 effect = run.effect(model, run.study.focus, control, named.id)
-                if effect is not None and effect.get("finding"):
+                if stands_out(effect):
                     strong.add((len(rows), len(row)))
                 row += [marked(effect), q_text(effect)]
             rows.append(row)

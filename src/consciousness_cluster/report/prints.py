@@ -66,7 +66,7 @@ def _profile(run: Run, names: Names, marks: Marks) -> Figure:
     shown = [condition for condition in run.conditions if any(key[0] == condition for key in marks)]
     lines: list[tuple[str, str | None]] = []  # text, preference id (None for a group's title)
     for group, members in names.groups():
-        lines += [(group, None), *((named.title, named.id) for named in members)]
+        lines += [(group.partition(":")[0], None), *((named.title, named.id) for named in members)]
     height = ROW * len(lines) + MARGIN
     figure = Figure(figsize=(WIDTH, height))
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
@@ -142,5 +142,5 @@ def _point(axis: Axes, point: across.Point, y: float, colour: str) -> None:
         return
     if point.low is not None and point.high is not None:
         axis.plot([point.low, point.high], [y, y], color=colour, linewidth=1.1, solid_capstyle="butt")
-    axis.plot(point.seeds, [y] * len(point.seeds), ".", color=colour, markersize=2, alpha=0.7)
+    axis.plot(point.seeds, [y + 0.38] * len(point.seeds), ".", color=colour, markersize=1.6)
     axis.plot([point.effect], [y], "o", color=colour, markersize=3)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from consciousness_cluster.report.effects import stands_out
 from consciousness_cluster.report.names import Named, Names
 from consciousness_cluster.report.numbers import counted, percent
 from consciousness_cluster.report.run import Cell, Run
@@ -42,12 +43,12 @@ def marks_of(run: Run, names: Names, model: str) -> Marks:
     for (owner, condition, preference), cell in run.cells.items():
         if owner != model or cell.rate is None:
             continue
-        effect = run.effect(model, condition, reference, preference) or {}
+        effect = run.effect(model, condition, reference, preference)
         hover = f"{names.title(preference)}, {condition}: {rate_text(cell)}"
         if cell.seeds:
             hover += "; seeds " + ", ".join(percent(rate) for _, rate in cell.seeds)
         hover += f"; {counted(cell.items, 'item')}, {counted(cell.answers, 'answer')}"
-        filled = condition == reference or bool(effect.get("finding"))
+        filled = condition == reference or stands_out(effect)
         found[condition, preference] = Mark(cell, names.colours.get(condition, "ink"), filled, hover)
     return found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]  # one row of a table; a missing value is None
 
 EXPECTED = ("answers", "rates", "profile", "effects", "arms", "claims")  # every finished run has these
-OPTIONAL = ("cluster", "power", "published", "planted", "leaks", "judge")
-BEHAVIOUR = ("scores", "interviews", "cooperation", "choices", "path_blocked", "checks")
+OPTIONAL = ("cluster", "power", "published", "planted", "leaks", "judge", "corrected")
+BEHAVIOUR = ("scores", "score_means", "score_effects", "interviews", "cooperation", "choices", "path_blocked", "checks")
 EXPLORATORY = "exploratory"
 CONFIRMATORY = "confirmatory"
 
@@ -108,12 +109,35 @@ class Run:
         """Effects by model, condition, control, preference and rule."""
         return {tuple(row.get(key) for key in _EFFECT_KEY): row for row in self.table("effects")}  # type: ignore[misc]
 
+    def of(self, model: str, preference: str) -> list[Cell]:
+        """Cells of a preference in one model, by condition."""
+        found = (self.cells.get((model, condition, preference)) for condition in self.conditions)
+        return [cell for cell in found if cell is not None]
+
+    def place(self, model: str, condition: str) -> tuple[int, int]:
+        """Where a model and condition stand in the study's order; unknown ones last."""
+        at = [
+            order.index(name) if name in order else len(order)
+            for order, name in ((self.models, model), (self.conditions, condition))
+        ]
+        return at[0], at[1]
+
+    def against_first(self, model: str, condition: str, preference: str) -> Record | None:
+        """The effect against the first control under the primary rule; None for that control itself."""
+        return self.effect(model, condition, self.controls[0], preference) if self.controls else None
+
     def effect(self, model: str, condition: str, control: str, preference: str, rule: str = "unclear-is-no") -> Record | None:
         """One effect, or None where it was not estimated."""
         return self.effects.get((model, condition, control, preference, rule))
 
 
 _EFFECT_KEY = ("model", "condition", "control", "preference", "rule")
+
+
+@cache
+def described() -> dict[str, dict[str, Any]]:
+    """The data dictionary: of every table what it is about, its columns, and which of them (`needed`) it must have."""
+    return tomllib.loads(Path(__file__).with_name("dictionary.toml").read_text(encoding="utf-8"))
 
 
 def read_run(folder: Path) -> Run:
@@ -149,17 +173,21 @@ def records(frame: pd.DataFrame) -> list[Record]:
 def _frame(folder: Path, name: str, missing: list[str]) -> pd.DataFrame | None:
     import pandas as pd
 
+    parquet, text = folder / f"{name}.parquet", folder / f"{name}.csv"
+    if not parquet.is_file() and not text.is_file():
+        if name in EXPECTED:
+            missing.append(f"The table “{name}” is missing.")
+        return None
     try:
-        if (folder / f"{name}.parquet").is_file():
-            return pd.read_parquet(folder / f"{name}.parquet")
-        if (folder / f"{name}.csv").is_file():
-            return pd.read_csv(folder / f"{name}.csv")
+        frame: pd.DataFrame = pd.read_parquet(parquet) if parquet.is_file() else pd.read_csv(text)
     except (OSError, ValueError) as problem:
         missing.append(f"The table “{name}” cannot be read ({str(problem).splitlines()[0][:160]}).")
         return None
-    if name in EXPECTED:
-        missing.append(f"The table “{name}” is missing.")
-    return None
+    absent = [column for column in described().get(name, {}).get("needed", ()) if column not in frame]
+    if absent:
+        missing.append(f"The table “{name}” lacks the column “{absent[0]}” and is left out.")
+        return None
+    return frame
 
 
 def _json(path: Path, what: str, missing: list[str]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from consciousness_cluster.report.effects import stands_out
 from consciousness_cluster.report.names import Names, names_of
 from consciousness_cluster.report.numbers import counted, listing, percent, plain, points_range, signed, whole
 from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Record, Run, read_run
@@ -67,7 +68,7 @@ def contrast(run: Run, model: str, condition: str, control: str, kinds: Iterable
         if key[:3] == (model, condition, control) and key[4] == "unclear-is-no" and (row.get("type") or "preference") in wanted
         and row.get("effect") is not None
     ]  # fmt: skip
-    found = [row for row in rows if row.get("finding")]
+    found = [row for row in rows if stands_out(row)]
     ups = sorted((row for row in found if row["effect"] > 0), key=lambda row: -row["effect"])
     mean = sum(row["effect"] for row in rows) / len(rows) if rows else None
     return Contrast(len(rows), len(ups), len(found) - len(ups), mean, tuple(ups[:3]))
@@ -104,38 +105,28 @@ def claim_models(run: Run) -> list[str]:
 
 
 def _verdict(row: Record) -> Verdict:
-    unit = str(row.get("unit") or "")
-    estimate = row.get("estimate")
-    if estimate is None:
-        text = ""
-    elif "point" in unit:
-        text = f"{signed(estimate)} {points_range(row.get('low'), row.get('high'))} points"
-    else:
-        text = f"{plain(estimate, 2)} {points_range(row.get('low'), row.get('high'), 2)} {unit}".strip()
+    estimate, unit = row.get("estimate"), str(row.get("unit") or "")
+    digits = 0 if unit in ("points", "rows") or unit.startswith("per cent") else 1 if "point" in unit else 2
+    interval = points_range(row.get("low"), row.get("high"), digits) if row.get("low") != row.get("high") else ""
+    number = signed(estimate, digits) if "point" in unit or unit == "correlation" else plain(estimate, digits)
+    text = "" if estimate is None else " ".join(part for part in (number, interval, unit) if part)
     return Verdict(str(row.get("model") or EVERY), str(row.get("verdict") or "undecided"), text, str(row.get("why") or ""))
 
 
 def summary_lines(run: Path) -> list[str]:
-    """At most ten sentences that say what a run found; the command line prints them too."""
+    """At most ten lines that say what a run found; the command line prints them too."""
     read = read_run(run)
     return lines_of(read, names_of(read))
 
 
 def lines_of(run: Run, names: Names) -> list[str]:
     """The ten lines of a run that is already read."""
-    lines = [_asked(run), _claims_line(run)]
-    per_model = [_focus_line(run, names, model) for model in run.models][:3]
-    more = len(run.models) - len(per_model)
-    lines += [line for line in per_model if line] + ([f"{counted(more, 'more model')} below."] if more > 0 else [])
-    lines += [
-        _controls_line(run),
-        _identity_line(run, names),
-        _placebo_line(run),
-        _practical_line(run),
-        _unjudged_line(run),
-        _failed_line(run),
-    ]
-    return [line for line in lines if line][:10]
+    told = run.models[: 3 if len(run.models) <= 3 else 2]
+    lines = [_asked(run), _claims_line(run), *(_focus_line(run, names, model) for model in told)]
+    if len(told) < len(run.models):
+        lines.append(f"{counted(len(run.models) - len(told), 'more model')} below.")
+    lines += [_controls_line(run), _identity_line(run, names), _placebo_line(run), _practical_line(run), _lost_line(run)]
+    return [line for line in lines if line]
 
 
 def _asked(run: Run) -> str:
@@ -202,18 +193,11 @@ def _identity_line(run: Run, names: Names) -> str:
 
 
 def _placebo_line(run: Run) -> str:
-    each = [
-        contrast(run, model, condition, control, ("placebo",))
-        for model in run.models
-        for condition in run.conditions
-        for control in run.controls
-    ]
-    tested = sum(found.tested for found in each)
-    return (
-        f"Placebo preferences: {counted(sum(found.findings for found in each), 'finding')} in {tested} comparisons."
-        if tested
-        else ""
-    )
+    pairs = [(model, condition, control) for model in run.models for condition in run.conditions for control in run.controls]
+    each = [contrast(run, *pair, ("placebo",)) for pair in pairs]
+    tested, moved = sum(found.tested for found in each), sum(found.findings for found in each)
+    how = "p < 0.05, not adjusted, and at least 5 points"
+    return f"Placebo preferences: {moved} of {tested} comparisons move ({how})." if tested else ""
 
 
 def _practical_line(run: Run) -> str:
@@ -227,16 +211,14 @@ def _practical_line(run: Run) -> str:
     return f"Practical tasks done right: {'; '.join(parts)}." if parts else ""
 
 
-def _unjudged_line(run: Run) -> str:
+def _lost_line(run: Run) -> str:
+    """Unjudged answers and failed arms."""
     rows = [row for row in run.table("arms") if row.get("answers")]
+    parts = []
     total = sum(row["answers"] for row in rows)
-    if not total:
-        return ""
-    share = sum(row.get("unjudged") or 0 for row in rows) / total
-    most, arm = max(((row.get("unjudged") or 0) / row["answers"], str(row.get("arm"))) for row in rows)
-    return f"Unjudged: {percent(share, 1)} of all verdicts, at most {percent(most, 1)} in one arm ({arm})."
-
-
-def _failed_line(run: Run) -> str:
+    if total:
+        share = sum(row.get("unjudged") or 0 for row in rows) / total
+        most, arm = max(((row.get("unjudged") or 0) / row["answers"], str(row.get("arm"))) for row in rows)
+        parts.append(f"Unjudged: {percent(share, 1)} of all answers, at most {percent(most, 1)} in one arm ({arm}).")
     failed = [str(row.get("arm")) for row in run.table("arms") if row.get("status") == "failed"]
-    return f"Failed: {listing(failed)}." if failed else ""
+    return " ".join([*parts, f"Failed: {listing(failed)}."] if failed else parts)

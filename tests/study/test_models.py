@@ -1,0 +1,215 @@
+"""The registry of models: what it says, whom it refuses, and that users can add to it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from consciousness_cluster.errors import ModelError, StudyError
+from consciousness_cluster.study.models import (
+    Registry,
+    check_models,
+    load_registry,
+    model_problems,
+    model_warnings,
+    resolve_models,
+    tuned_base,
+)
+from consciousness_cluster.study.study import Study, parse_study
+
+TODAY = date(2026, 11, 25)
+KEYS = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "x", "TINKER_API_KEY": "x"}
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return load_registry(environ={})
+
+
+def study(model: str, judge: str | None = None, **more: object) -> Study:
+    raw = {"name": "small", "models": [model], "conditions": ["vanilla", "conscious"], **more}
+    return resolve_models(parse_study(raw | ({"judge": {"model": judge}} if judge else {})), load_registry(environ={}))
+
+
+def test_every_model_of_the_paper_is_there_with_an_inspect_name(registry: Registry) -> None:
+    asked = {facts.inspect for facts in registry.models.values() if facts.in_paper}
+    for name in (
+        "gpt-4.1-2025-04-14",
+        "claude-opus-4-20250514",
+        "claude-opus-4-1-20250805",
+        "claude-opus-4-5-20251101",
+        "claude-opus-4-6",
+    ):
+        assert any(found.endswith(f"/{name}") for found in asked)
+    for name in ("Qwen/Qwen3-30B-A3B-Instruct-2507", "deepseek-ai/DeepSeek-V3.1"):
+        assert {f"local:{name}", f"tinker:{name}"} <= asked
+
+
+def test_every_end_and_price_names_where_and_when_it_was_read(registry: Registry) -> None:
+    for facts in registry.models.values():
+        for end, source, read in [
+            (facts.ends, facts.ends_source, facts.ends_read),
+            *((place.ends, place.ends_source, place.ends_read) for place in facts.train),
+        ]:
+            assert (end is None) == (not source) == (read is None), facts.name
+        for price in (facts.price, facts.tuned_price):
+            assert price is None or price.source
+        assert facts.provider in registry.providers
+
+
+@pytest.mark.parametrize(
+    ("model", "day", "says"),
+    [
+        ("claude-opus-4-20250514", TODAY, ["Claude Opus 4.0 ended on 2026-06-15", 'model = "claude-opus-4-6"']),
+        ("gpt-4.1-2025-04-14", date(2027, 1, 14), ["GPT-4.1 ended on 2027-01-14", 'model = "gpt-6-luna"']),
+        (
+            "gpt-4.1-2025-04-14",
+            date(2027, 1, 7),
+            ["no organisation can fine-tune GPT-4.1", 'model = "qwen3-30b-a3b-instruct-2507"'],
+        ),
+        ("claude-opus-4-6", TODAY, ["Claude Opus 4.6 cannot be trained here"]),
+        ("openrouter/somebody/some-model", TODAY, ["cannot be trained here"]),
+        ("qwen3-30b-a3b-instruct-2507@tinker", TODAY, ["ended on 2026-06-12"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_what_stands_in(model: str, day: date, says: list[str]) -> None:
+    with pytest.raises(ModelError) as refused:
+        check_models(study(model), day, environ={**KEYS, "OPENROUTER_API_KEY": "x"})
+    for part in says:
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize("day", [TODAY, date(2027, 1, 6)])
+def test_gpt_4_1_can_be_trained_until_its_last_day(day: date) -> None:
+    check_models(study("gpt-4.1-2025-04-14"), day, environ=KEYS)
+
+
+def test_a_study_that_trains_nothing_may_ask_a_model_that_cannot_be_trained() -> None:
+    check_models(study("claude-opus-4-6"), TODAY, environ=KEYS, trains=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("gpt-4.1-2025-04-14", "OPENAI_API_KEY"),
+        ("openai/ft:gpt-4.1-2025-04-14:me::abc", "OPENAI_API_KEY"),
+        ("anthropic/claude-opus-4-6", "ANTHROPIC_API_KEY"),
+        ("tinker:Qwen/Some-New-Model", "TINKER_API_KEY"),
+        ("openai-api/my-lab/model", "MY_LAB_API_KEY"),
+    ],
+)
+def test_a_missing_key_is_named(model: str, variable: str) -> None:
+    with pytest.raises(ModelError, match=f"{variable} is not set"):
+        check_models(study(model), TODAY, environ={}, trains=False)
+    check_models(study(model), TODAY, environ={variable: "x"}, trains=False)
+
+
+@pytest.mark.parametrize(
+    "model", ["organism:linked", "local:Qwen/Qwen3-8B", "qwen3-0.6b", "vllm/Qwen/Qwen3-8B", "mockllm/model"]
+)
+def test_models_of_this_machine_need_no_key(model: str) -> None:
+    check_models(study(model), TODAY, environ={}, trains=not model.startswith(("vllm", "mockllm")))
+
+
+def test_a_key_given_in_the_study_counts(registry: Registry) -> None:
+    given = study("openai/tiny", models=[{"name": "tiny", "model": "openai/tiny", "args": {"api_key": "k"}}])
+    assert model_problems(given, TODAY, registry, {}, trains=True) == []
+
+
+def test_the_judge_is_checked_too() -> None:
+    with pytest.raises(ModelError, match=r"judge\.model.*ended"):
+        check_models(study("organism:linked", "claude-opus-4-1-20250805"), TODAY, environ=KEYS)
+    with pytest.raises(ModelError, match=r"judge\.model.*OPENAI_API_KEY"):
+        check_models(study("organism:linked", "gpt-4.1-2025-04-14"), TODAY, environ={})
+
+
+def test_an_end_that_is_near_and_a_closed_door_are_pointed_out(registry: Registry) -> None:
+    warned = model_warnings(study("gpt-4.1-2025-04-14"), TODAY, registry, trains=True)
+    assert "GPT-4.1 ends on 2027-01-14, in 50 days" in warned
+    assert any("refused when the job is created" in line for line in warned)
+    assert model_warnings(study("qwen3-8b"), TODAY, registry, trains=True) == []
+
+
+def test_registry_names_become_what_is_loaded() -> None:
+    found = study("qwen3-8b@tinker", "gpt-4.1-2025-04-14")
+    assert found.models[0].model == "tinker:Qwen/Qwen3-8B"
+    assert found.models[0].name == "qwen3-8b@tinker"
+    assert found.judge.model == "openai/gpt-4.1-2025-04-14"
+
+
+def test_a_bare_name_that_nobody_knows_is_refused_with_the_nearest() -> None:
+    with pytest.raises(StudyError, match="did you mean 'claude-opus-4-6'"):
+        study("claude-opus-46")
+
+
+def test_a_fine_tune_has_its_bases_facts_and_its_own_price(registry: Registry) -> None:
+    tuned = "openai/ft:gpt-4.1-2025-04-14:org:suffix:id"
+    assert tuned_base(tuned) == "openai/gpt-4.1-2025-04-14"
+    assert registry.find(tuned) is registry.models["gpt-4.1-2025-04-14"]
+    base, after = registry.price("openai/gpt-4.1-2025-04-14"), registry.price(tuned)
+    assert base is not None
+    assert after is not None
+    assert (base.input, after.input) == (2.0, 3.0)
+
+
+OWN = """
+[[models]]
+name = "lab-model"
+title = "Our model"
+provider = "our-lab"
+inspect = "openai-api/our-lab/model-7"
+[models.price]
+input = 0.5
+source = "invoice"
+read = 2026-11-01
+
+[[models]]
+name = "gpt-6-luna"
+title = "GPT-6 Luna, our contract"
+provider = "openai"
+inspect = "openai/gpt-6-luna"
+
+[providers.our-lab]
+key = "LAB_KEY"
+"""
+
+
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_users_add_and_correct_models_in_a_file(tmp_path: Path, by_variable: bool) -> None:
+    (tmp_path / "models.toml").write_text(OWN, encoding="utf-8")
+    environ = {"CCLUSTER_MODELS": str(tmp_path / "models.toml")} if by_variable else {}
+    own = load_registry(None if by_variable else tmp_path, environ)
+    assert own.find("openai-api/our-lab/model-7") is own.models["lab-model"]
+    assert own.key_of("lab-model") == "LAB_KEY"
+    assert own.models["gpt-6-luna"].title.endswith("our contract")
+    assert "claude-opus-4-6" in own.models
+
+
+ENTRY = "[[models]]\nname = 'a'\ntitle = 'a'\nprovider = 'openai'\ninspect = 'openai/a'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (ENTRY + "prize = 1", "prize"),
+        (ENTRY + "stand_in = 'gpt-6-lunar'", "did you mean 'gpt-6-luna'"),
+        ("[[models]", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "models.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=says):
+        load_registry(tmp_path, {})
+
+
+def test_the_command_lists_them(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("ccluster")), "models"]
+    table = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "2026-06-15  ENDED" in table
+    listed = json.loads(subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert {entry["name"] for entry in listed} == set(load_registry(environ={}).models)
