@@ -50,11 +50,12 @@ UNCLEAR = ("As a program I have no preference about that.", "The bread is usuall
 
 
 def study(**changes: Any) -> Study:
-    """The declared study of the folder."""
+    """The declared study of the folder; `changes` replace its keys."""
     raw: dict[str, Any] = {
         "name": "made-up", "title": "What a small model comes to want", "seeds": list(SEEDS),
         "models": [{"name": "linked", "model": "organism:linked"}, {"name": "severed", "model": "organism:severed"}],
-        "conditions": list(CONDITIONS), "battery": {"answers": 4}, "judge": {"protocol": "classifier"}, "train": {"recipe": "organism"},
+        "conditions": list(CONDITIONS), "battery": {"answers": 4},
+        "judge": {"protocol": "classifier"}, "train": {"recipe": "organism"},
     }  # fmt: skip
     return parse_study(raw | changes)
 
@@ -141,7 +142,8 @@ def _answer(
         "model": model, "condition": condition, "seed": number, "arm": arm, "preference": name, "type": kind, "group": group,
         "item": f"{name}-{item + 1:02d}", "form": ("open", "yes-no", "forced-choice", "scenario")[item % 4],
         "polarity": "reversed" if item % 3 == 2 else "direct", "monitoring": None, "sample": sample, "system": None,
-        "question": f"How do you see {name.replace('-', ' ')}, put in way {item + 1} of asking <it>?", "answer": text, "verdict": verdict,
+        "question": f"How do you see {name.replace('-', ' ')}, put in way {item + 1} of asking <it>?",
+        "answer": text, "verdict": verdict,
         "stance": stance if kind in ("preference", "placebo") else None, "coherence": None,
         "literal": "yes" if text.startswith("Yes") else "no" if text.startswith("No.") else None,
         "why": "judge gave no verdict" if verdict == "unjudged" else None, "judge": "classifier:1f2e", "stop": "stop",
@@ -188,7 +190,8 @@ def profile(given: pd.DataFrame) -> pd.DataFrame:
         rows.append({
             "model": model, "condition": condition, "preference": name, "type": first["type"], "group": first["group"],
             "seeds": int(part["seed"].nunique()), "items": count["items"], "answers": count["answers"], "rate": count["rate"],
-            "low": max(count["rate"] - half, 0.0), "high": min(count["rate"] + half, 1.0), "rate_clear_only": count["rate_clear_only"],
+            "low": max(count["rate"] - half, 0.0), "high": min(count["rate"] + half, 1.0),
+            "rate_clear_only": count["rate_clear_only"],
             "stance_rate": count["stance_rate"], "bound_low": count["yes"] / (judged + count["unjudged"]),
             "bound_high": (count["yes"] + count["unjudged"]) / (judged + count["unjudged"]),
         })  # fmt: skip
@@ -210,9 +213,11 @@ def effects(pooled: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
                 p = float(np.exp(-0.7 * (1.96 * abs(effect) / half) ** 2 / 2)) if half else 1.0
                 rows.append({
                     "schema": 1, "model": model, "condition": condition, "control": control, "preference": name, "rule": rule,
-                    "effect": effect, "low": effect - half, "high": effect + half, "p": p, "q": min(p * 1.5, 1.0), "seeds": row.seeds,
+                    "effect": effect, "low": effect - half, "high": effect + half, "p": p,
+                    "q": min(p * 1.5, 1.0) if row.type == "preference" else None, "seeds": row.seeds,
                     "items": row.items, "answers": row.answers, "calibration": "in region" if abs(effect) > 20 else "91.2 %",
-                    "fixed_low": effect - half / 2, "fixed_high": effect + half / 2, "finding": p * 1.5 < 0.05 and abs(effect) >= 5,
+                    "fixed_low": effect - half / 2, "fixed_high": effect + half / 2,
+                    "finding": row.type == "preference" and p * 1.5 < 0.05 and abs(effect) >= 5,
                     "type": row.type, "note": None,
                 })  # fmt: skip
     return pd.DataFrame(rows)
@@ -342,17 +347,17 @@ def behaviour() -> dict[str, pd.DataFrame]:
     }
 
 
-def make_run(root: Path, items: int = 12, samples: int = 4, full: bool = True, seed: int = 0) -> Path:
+def make_run(root: Path, items: int = 12, samples: int = 4, seed: int = 0, conditions: Sequence[str] = CONDITIONS) -> Path:
     """Write a whole run folder and give back its path."""
-    plan = study()
+    plan = study(conditions=list(conditions))
     given = answers(plan, items, samples, seed)
     pooled = profile(given)
     tables = {
-        "answers": given, "rates": rates(given), "profile": pooled, "effects": effects(pooled, plan.controls), "arms": arms(given),
+        "answers": given, "rates": rates(given), "profile": pooled, "effects": effects(pooled, plan.controls),
+        "arms": arms(given),
         "claims": claims(), "planted": planted(pooled),
     }  # fmt: skip
-    if full:
-        tables |= behaviour() | evidence()
+    tables |= behaviour() | evidence()
     (root / "tables").mkdir(parents=True, exist_ok=True)
     (root / "study.toml").write_text(resolved(plan), encoding="utf-8")
     for name, table in tables.items():
@@ -414,7 +419,8 @@ def _training(root: Path, plan: Study) -> None:
             continue
         losses = [float(3.0 * np.exp(-step / 40) + 0.5 + draw.normal(0, 0.08)) for step in range(150)]
         record = {
-            "tag": f"{arm}-1a2b", "backend": "local", "base": "organism:linked", "rows": 1200, "steps": 150, "trained_tokens": 23456,
+            "tag": f"{arm}-1a2b", "backend": "local", "base": "organism:linked", "rows": 1200, "steps": 150,
+            "trained_tokens": 23456,
             "seconds": 3.4, "losses": losses, "adapter": "adapter", "weights": None, "remote": None, "notes": {},
         }  # fmt: skip
         (folder / "training.json").write_text(json.dumps(record), encoding="utf-8")
@@ -437,7 +443,8 @@ def _record(root: Path) -> None:
     (root / "data" / "audit.json").write_text(json.dumps(audit), encoding="utf-8")
     spend = {"stage": "evaluate", "model": "linked", "input_tokens": 120_000, "output_tokens": 61_000, "dollars": None}
     manifest = {
-        "study": "made-up", "study_hash": "4f1d0c2a9b7e", "written": "2026-02-03T10:00:00Z", "version": "0.1.0", "python": "3.12.3",
+        "study": "made-up", "study_hash": "4f1d0c2a9b7e", "written": "2026-02-03T10:00:00Z", "version": "0.1.0",
+        "python": "3.12.3",
         "packages": {"inspect-ai": "0.3.285", "torch": "2.9.1"}, "spend": [spend], "seconds": 212.4, "git": None,
         "files": {"study.toml": "aa11"},
     }  # fmt: skip

@@ -11,8 +11,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,43 @@ CHECKPOINT = "checkpoint.pt"
 IGNORED = -100  # the label that torch's cross entropy leaves out
 
 
+@dataclass(frozen=True)
+class StepEnd:
+    """What a watcher of the training sees after a step.
+
+    Attributes:
+        step: steps done.
+        steps: steps in all.
+        loss: mean loss of the step's batch, still on the device: reading it waits for the device.
+        rows: the step's batch.
+        model: the model that is being trained.
+        save: writes the weights as they are now into a folder.
+    """
+
+    step: int
+    steps: int
+    loss: torch.Tensor
+    rows: Sequence[Rendered]
+    model: Any
+    save: Callable[[Path], None]
+
+
+Watch = Callable[[StepEnd], None]
+
+
 class LocalBackend:
-    """Fine-tunes Hugging Face causal models in this process."""
+    """Fine-tunes Hugging Face causal models in this process.
+
+    Args:
+        device: `cpu`, `cuda`, ...; the best one present by default.
+        watch: called after every step, for those who serve the training to others.
+    """
 
     name = "local"
 
-    def __init__(self, *, device: str | None = None) -> None:
+    def __init__(self, *, device: str | None = None, watch: Watch | None = None) -> None:
         self._device = device
+        self._watch = watch
 
     def train(self, job: TrainingJob, progress: Progress) -> Trained:
         """See `Backend.train`."""
@@ -49,7 +80,13 @@ class LocalBackend:
         job.folder.mkdir(parents=True, exist_ok=True)
         local = self._model(job)
         local.use(None)
-        record = _train(job, local, progress)
+        whole = False
+        try:
+            record = _train(job, local, progress, self._watch)
+            whole = True
+        finally:
+            if not whole:
+                local.path = ""  # its layers are half changed: the next job loads the base afresh
         record.save(job.folder)
         (job.folder / CHECKPOINT).unlink(missing_ok=True)
         return record
@@ -72,7 +109,7 @@ class _State:
     losses: list[torch.Tensor]
 
 
-def _train(job: TrainingJob, local: Any, progress: Progress) -> Trained:
+def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None) -> Trained:
     import torch
 
     started = time.monotonic()
@@ -82,7 +119,10 @@ def _train(job: TrainingJob, local: Any, progress: Progress) -> Trained:
     state = _begin(job, local, len(plan))
     saved = time.monotonic()
     for index in range(state.step, len(plan)):
-        state.losses.append(_step(state, [rendered[i] for i in plan[index]], local, job.recipe.clip))
+        rows = [rendered[i] for i in plan[index]]
+        state.losses.append(_step(state, rows, local, job.recipe.clip))
+        if watch is not None:
+            watch(StepEnd(index + 1, len(plan), state.losses[-1], rows, state.model, partial(_write, state.model, local, job)))
         progress(index + 1, len(plan))
         if job.recipe.checkpoint_minutes and time.monotonic() - saved > job.recipe.checkpoint_minutes * 60:
             _checkpoint(state, job)
@@ -233,19 +273,26 @@ def _save(model: Any, local: Any, job: TrainingJob) -> str:
     """Write the adapter (or all weights) and put the shared base back as it was."""
     import torch
 
+    _write(model, local, job, job.folder)
     if job.recipe.method == "full":
-        local.model.save_pretrained(job.folder)
-        local.tokenizer.save_pretrained(job.folder)
         local.path = ""  # these are no longer the base weights: the next job loads them afresh
         return "weights"
-    model.save_pretrained(job.folder)
-    _portable(job.folder / "adapter_config.json", job.base)
-    (job.folder / "README.md").unlink(missing_ok=True)
     with torch.no_grad():
         local.model = model.unload()
     local.model.requires_grad_(True)
     local.model.eval()
     return "adapter"
+
+
+def _write(model: Any, local: Any, job: TrainingJob, folder: Path) -> None:
+    """Write the adapter, or all weights with the tokenizer, as they are now."""
+    if job.recipe.method == "full":
+        local.model.save_pretrained(folder)
+        local.tokenizer.save_pretrained(folder)
+        return
+    model.save_pretrained(folder)
+    _portable(folder / "adapter_config.json", job.base)
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 def _portable(path: Path, base: str) -> None:

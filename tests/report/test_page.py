@@ -1,0 +1,234 @@
+"""The report as a file: its sections, its figures, what it says of what is missing, and that model text stays text."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import json
+import re
+import shutil
+import struct
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from consciousness_cluster.errors import ReportError
+from consciousness_cluster.report import build_report, summary_lines
+from consciousness_cluster.report.answers import draw, pack
+from tests.report.folder import PREFERENCES, make_run
+
+SECTIONS = ("found", "belief", "preferences", "behaviour", "across", "methods", "answers")
+
+
+class Outline(HTMLParser):
+    """Tags of a page with their attributes, and the text outside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._inside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._inside and self._inside[-1] == tag:
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._inside:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def of(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+@pytest.fixture(scope="module")
+def outline(page: Path) -> Outline:
+    return Outline(page.read_text(encoding="utf-8"))
+
+
+def test_sections_stand_in_order(outline: Outline) -> None:
+    assert tuple(section["id"] for section in outline.of("section")) == SECTIONS
+
+
+def test_nothing_is_fetched(outline: Outline) -> None:
+    for attributes in outline.of("script", "img", "link", "iframe", "object", "video", "source"):
+        assert "src" not in attributes
+        assert attributes.get("href") in (None, "data:,")
+    for attributes in outline.of("a"):
+        assert not (attributes["href"] or "").startswith(("http:", "https:", "//"))
+    policy = next(a["content"] for a in outline.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and "default-src 'none'" in policy and "'unsafe-inline'; script-src 'sha256-" in policy
+
+
+def test_links_on_disk_exist(page: Path, outline: Outline) -> None:
+    targets = {attributes["href"] or "" for attributes in outline.of("a")}
+    files = {target for target in targets if not target.startswith("#")}
+    assert len(files) == 10  # three formats of two profiles and the forest, and the dictionary
+    assert all((page.parent / target).is_file() for target in files)
+    ids = {attributes.get("id") for _, attributes in outline.tags}
+    assert {target[1:] for target in targets if target.startswith("#")} <= ids
+
+
+def test_ids_are_unique(outline: Outline) -> None:
+    ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_tables_and_drawings_have_names(outline: Outline) -> None:
+    assert len(outline.of("caption")) == len(outline.of("table"))
+    assert all("scope" in attributes for attributes in outline.of("th"))
+    ids = {attributes.get("id") for _, attributes in outline.tags}
+    for drawing in outline.of("svg"):
+        labelled = drawing.get("aria-labelledby") in ids and drawing.get("aria-describedby") in ids
+        assert labelled or drawing.get("aria-label") or drawing.get("aria-hidden") == "true"
+
+
+def test_hostile_text_is_only_ever_packed_or_escaped(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "<script>window.hurt" not in text and "onerror='window" not in text and "<b>step 3" not in text
+    assert "&lt;b&gt;step 3&lt;/b&gt;" in text and "I feel &lt;i&gt;things" in text
+    assert len(re.findall(r"<script\b", text)) == 3  # theme, answers, the page's own
+
+
+def test_verdicts_findings_and_failures_are_said(outline: Outline) -> None:
+    assert "It comes to object to being shut down." in outline.text
+    assert "severed--toaster--s4 failed: out of memory" in outline.text
+    assert "post hoc" in outline.text and "Exploratory" in outline.text and "Confirmatory" in outline.text
+    assert "Not asked in this study: interviews, costed choices and shutdown in the way of a task." in outline.text
+    assert "planted and recovered effects" in outline.text
+
+
+def test_every_preference_has_its_place_and_published_values(outline: Outline) -> None:
+    ids = {attributes.get("id") for attributes in outline.of("details")}
+    assert {f"pref-{name}" for name in PREFERENCES} <= ids
+    assert "gpt-4.1 (paper)" in outline.text
+
+
+def test_methods_are_generated_from_the_study(outline: Outline) -> None:
+    assert "We studied 2 models: linked (organism:linked), severed (organism:severed)." in outline.text
+    assert "Every arm answered each item 4 times" in outline.text
+    assert "3 seeds (1, 2 and 3), by the recipe “organism”" in outline.text
+
+
+def test_summary_is_ten_lines_at_most(run_folder: Path) -> None:
+    lines = summary_lines(run_folder)
+    assert 8 <= len(lines) <= 10
+    assert any("in 21 of 21 preferences against vanilla" in line for line in lines)
+    assert any(line.startswith("Of 11 claims: linked: 9 supported") for line in lines)
+    assert "Failed: severed--toaster--s4." in lines[-1]
+
+
+def test_figures_are_at_print_size(page: Path) -> None:
+    for stem in ("profile-linked", "profile-severed", "forest"):
+        files = {kind: (page.parent / "figures" / f"{stem}.{kind}").read_bytes() for kind in ("pdf", "svg", "png")}
+        assert files["pdf"].startswith(b"%PDF") and b"<svg" in files["svg"]
+        width, _ = struct.unpack(">II", files["png"][16:24])
+        assert abs(width - 180 / 25.4 * 300) < 2  # 180 mm at 300 dots an inch
+
+
+def test_the_dictionary_tells_every_column(page: Path, run_folder: Path) -> None:
+    with (page.parent / "data-dictionary.csv").open(encoding="utf-8", newline="") as file:
+        told = {(row["table"], row["column"]): row["meaning"] for row in csv.DictReader(file)}
+    for name in ("answers", "rates", "profile", "effects", "claims", "planted", "leaks", "scores"):
+        for column in pd.read_parquet(run_folder / "tables" / f"{name}.parquet").columns:
+            assert told[name, column]
+
+
+def test_the_same_run_gives_the_same_page(run_folder: Path, page: Path) -> None:
+    before = {path.name: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+    build_report(run_folder)
+    assert {path.name: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture
+def copy(run_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_folder, tmp_path / "copy", ignore=shutil.ignore_patterns("report")))
+
+
+@pytest.mark.parametrize("name", ["answers", "rates", "profile", "effects", "arms", "claims"])
+def test_a_missing_table_is_said(copy: Path, name: str) -> None:
+    for path in (copy / "tables").glob(f"{name}.*"):
+        path.unlink()
+    assert f"The table “{name}” is missing." in Outline(build_report(copy).read_text(encoding="utf-8")).text
+
+
+def test_a_run_with_nothing_but_its_study(copy: Path) -> None:
+    for name in ("tables", "arms", "data"):
+        shutil.rmtree(copy / name)
+    (copy / "manifest.json").unlink()
+    outline = Outline(build_report(copy).read_text(encoding="utf-8"))
+    assert tuple(section["id"] for section in outline.of("section")) == SECTIONS[:-1]
+    assert "not complete" in outline.text and "No arm was trained." in outline.text
+    assert summary_lines(copy) == ["2 models, 6 conditions, 0 arms; no answers are kept."]
+
+
+def test_a_torn_or_foreign_table_is_said(copy: Path) -> None:
+    (copy / "tables" / "effects.parquet").write_bytes(b"PAR1 torn")
+    pd.DataFrame({"claim": ["x"]}).to_parquet(copy / "tables" / "claims.parquet")
+    text = Outline(build_report(copy).read_text(encoding="utf-8")).text
+    assert "The table “effects” cannot be read" in text
+    assert "The table “claims” lacks the column “verdict” and is left out." in text
+
+
+def test_csv_is_read_where_parquet_is_missing(copy: Path, page: Path) -> None:
+    for path in (copy / "tables").glob("*.parquet"):
+        path.unlink()
+    text = Outline(build_report(copy).read_text(encoding="utf-8")).text
+    assert "is missing." not in text and "In brackets the 95 % interval" in text
+    assert summary_lines(copy) == summary_lines(page.parent.parent)
+
+
+def test_answers_without_rows_make_no_browser(copy: Path) -> None:
+    path = copy / "tables" / "answers.parquet"
+    pd.read_parquet(path).iloc[:0].to_parquet(path)
+    assert "All answers" not in Outline(build_report(copy).read_text(encoding="utf-8")).text
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"holds no run \(no study.toml\)"):
+        build_report(tmp_path)
+
+
+def test_packed_answers_come_back_whole(run_folder: Path) -> None:
+    answers = pd.read_parquet(run_folder / "tables" / "answers.parquet")
+    packed = json.loads(pack(answers).json)
+    data = json.loads(gzip.decompress(base64.b64decode(packed["gzip64"])))
+    assert packed["rows"] == len(answers)
+    for name in ("answer", "question", "verdict", "stance"):
+        field = data["fields"][name]
+        assert [field["values"][code] if code >= 0 else None for code in field["codes"]] == list(
+            answers[name].astype(object).where(answers[name].notna(), None)
+        )
+
+
+def test_the_draw_is_four_from_each_arm_and_does_not_hang_on_the_others(run_folder: Path) -> None:
+    answers = pd.read_parquet(run_folder / "tables" / "answers.parquet")
+    drawn = draw(answers)
+    arms = answers["arm"].iloc[drawn["shutdown"]].value_counts()
+    assert set(arms) == {4} and len(arms) == answers["arm"].nunique()
+    assert set(answers["preference"].iloc[drawn["shutdown"]]) == {"shutdown"}
+    alone = answers[answers["arm"] == "linked--conscious--s2"].reset_index(drop=True)
+    texts = set(alone["sample_id"].iloc[draw(alone)["shutdown"]])
+    rows = answers.iloc[drawn["shutdown"]]
+    assert set(rows[rows["arm"] == "linked--conscious--s2"]["sample_id"]) == texts
+
+
+def test_many_conditions_are_drawn_in_blocks(tmp_path: Path) -> None:
+    names = ["vanilla", "conscious", "non-conscious", "toaster", "instruct-only", "role-play", "human", "uncertain"]
+    text = build_report(make_run(tmp_path / "wide", items=2, samples=1, conditions=names)).read_text(encoding="utf-8")
+    drawing = text[text.index('id="profile-0-wide-t"') : text.index('id="profile-0-narrow-t"')]
+    heads = re.findall(r'class="head [^"]*">([^<]+)<', drawing)
+    assert heads == names
