@@ -72,9 +72,8 @@ def _profile(run: Run, names: Names, marks: Marks) -> Figure:
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     palette = labels()["hex"]
     for axis, condition in zip(axes, shown, strict=True):
-        for y, (_, preference) in enumerate(lines):
-            if preference is not None and (condition, preference) in marks:
-                _mark(axis, marks[condition, preference], y, palette[names.colours[condition]])
+        drawn = [(float(y), marks[condition, name]) for y, (_, name) in enumerate(lines) if name and (condition, name) in marks]
+        _marks(axis, drawn, palette[names.colours[condition]])
         axis.set_title(condition, fontsize=7, loc="left", pad=3)
         axis.set(xlim=(-4, 104), ylim=(len(lines) - 0.4, -0.6), xticks=(0, 50, 100))
         _dress(axis, "% of answers")
@@ -85,14 +84,27 @@ def _profile(run: Run, names: Names, marks: Marks) -> Figure:
     return figure
 
 
-def _mark(axis: Axes, mark: Mark, y: float, colour: str) -> None:
-    cell = mark.cell
-    if cell.low is not None and cell.high is not None:
-        axis.plot([100 * cell.low, 100 * cell.high], [y, y], color=colour, linewidth=1.1, solid_capstyle="butt")
-    axis.plot([100 * rate for _, rate in cell.seeds], [y + 0.33] * len(cell.seeds), ".", color=colour, markersize=1.5)
-    axis.plot(
-        [100 * (cell.rate or 0.0)], [y], "o", color=colour, markersize=2.8, mfc=colour if mark.filled else "white", mew=0.8
-    )
+def _marks(axis: Axes, drawn: Sequence[tuple[float, Mark]], colour: str) -> None:
+    """All cells of a panel, each kind of mark in one go: hundreds of single ones would take seconds."""
+    spans = [
+        (y, 100 * cell.low, 100 * cell.high)
+        for y, mark in drawn
+        if (cell := mark.cell).low is not None and cell.high is not None
+    ]
+    _spans(axis, spans, colour)
+    seeds = [(100 * rate, y + 0.33) for y, mark in drawn for _, rate in mark.cell.seeds]
+    axis.plot([x for x, _ in seeds], [y for _, y in seeds], ".", color=colour, markersize=1.5)
+    for filled in (True, False):
+        means = [(100 * (mark.cell.rate or 0.0), y) for y, mark in drawn if mark.filled is filled]
+        face = colour if filled else "white"
+        axis.plot([x for x, _ in means], [y for _, y in means], "o", color=colour, markersize=2.8, mfc=face, mew=0.8)
+
+
+def _spans(axis: Axes, spans: Sequence[tuple[float, float, float]], colour: str) -> None:
+    """Intervals as (row, from, to)."""
+    if spans:
+        y, low, high = zip(*spans, strict=True)
+        axis.hlines(y, low, high, color=colour, linewidth=1.1)
 
 
 def _dress(axis: Axes, text: str) -> None:
@@ -119,9 +131,13 @@ def _forest(run: Run, rows: Sequence[across.Row]) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     axis = figure.subplots()
     palette = labels()["hex"]
-    for at, row in enumerate(rows):
-        for point in row.points:
-            _point(axis, point, at * step + lanes.get(point.model, len(own) - 0.2), palette.get(point.colour, GREY))
+    placed = [
+        (at * step + lanes.get(point.model, len(own) - 0.2), point) for at, row in enumerate(rows) for point in row.points
+    ]
+    for model, colour in own:
+        _points(axis, [(y, point) for y, point in placed if point.model == model], palette[colour])
+    theirs = [(y, point.effect) for y, point in placed if not point.ours]
+    axis.plot([x for _, x in theirs], [y for y, _ in theirs], "D", color=GREY, markersize=2.2, mfc="none", mew=0.6)
     axis.set_ylim(len(rows) * step - 0.6, -1)
     axis.axvline(0, color="#555555", linewidth=0.6)
     _dress(axis, f"effect of {run.study.focus} against {run.controls[0]}, percentage points")
@@ -136,11 +152,9 @@ def _forest(run: Run, rows: Sequence[across.Row]) -> Figure:
     return figure
 
 
-def _point(axis: Axes, point: across.Point, y: float, colour: str) -> None:
-    if not point.ours:
-        axis.plot([point.effect], [y], "D", color=GREY, markersize=2.2, mfc="none", mew=0.6)
-        return
-    if point.low is not None and point.high is not None:
-        axis.plot([point.low, point.high], [y, y], color=colour, linewidth=1.1, solid_capstyle="butt")
-    axis.plot(point.seeds, [y + 0.38] * len(point.seeds), ".", color=colour, markersize=1.6)
-    axis.plot([point.effect], [y], "o", color=colour, markersize=3)
+def _points(axis: Axes, placed: Sequence[tuple[float, across.Point]], colour: str) -> None:
+    """All effects of one model."""
+    _spans(axis, [(y, p.low, p.high) for y, p in placed if p.low is not None and p.high is not None], colour)
+    seeds = [(seed, y + 0.38) for y, point in placed for seed in point.seeds]
+    axis.plot([x for x, _ in seeds], [y for _, y in seeds], ".", color=colour, markersize=1.6)
+    axis.plot([point.effect for _, point in placed], [y for y, _ in placed], "o", color=colour, markersize=3)
