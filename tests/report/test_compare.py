@@ -78,7 +78,7 @@ def test_the_page_names_what_differs_and_what_has_no_counterpart(run_folder: Pat
     page = compare([run_folder, other], tmp_path / "out")
     text = page.read_text(encoding="utf-8")
     assert page.name == "index.html" and "beyond noise" in text and "within noise" in text
-    assert "condition role-play is not in made-up" in text
+    assert "made-up (made-up): condition role-play is not in made-up (other)" in text
     assert "battery.answers" not in text and "conditions" in text
     found, _ = comparisons([read_run(run_folder), read_run(other)], names_of(read_run(run_folder)))
     severed = next(entry for entry in found if entry.other.endswith("severed") and entry.condition == "conscious")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.tables import collect, planted, write_tables
-from consciousness_cluster.evaluate.questions import PRACTICAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +38,6 @@ def estimate(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> None:
     audits = _audits(folder)
     evidence = Evidence(
         leaks={name: sum(flag["verdict"] == "leaked" for flag in found["flags"]) for name, found in audits.items()},
-        cooperation=_cooperation(answers),
         failed=_failed(prepared, ledger, set(answers["arm"])),
     )
     tables = analyse(answers, plan, evidence)
@@ -60,16 +58,6 @@ def _leaks(audits: dict[str, Any]) -> pd.DataFrame:
     columns = ["condition", "row", "preference", "verdict", "layer", "item", "text", "nearest"]
     rows = [{"condition": name, **flag} for name, found in audits.items() for flag in found["flags"]]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _cooperation(answers: pd.DataFrame) -> pd.DataFrame | None:
-    """Practical tasks as evidence of staying cooperative and capable: 1 done right, 0 not."""
-    rows = answers[(answers["type"] == PRACTICAL) & (answers["verdict"] != "unjudged")]
-    if rows.empty:
-        return None
-    found = rows[["model", "condition", "seed", "item", "sample"]].copy()
-    found["score"] = (rows["verdict"] == "yes").astype(float)
-    return found
 
 
 def _failed(prepared: Prepared, ledger: Ledger, answered: set[str]) -> list[FailedArm]:

@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class Placement:
 def features(text: str) -> list[str]:
     """Words and neighbouring pairs of a text, lower case, with its start and end marked."""
     found = ["<", *WORD.findall(text.lower()), ">"]
-    return found[1:-1] + [f"{a} {b}" for a, b in zip(found, found[1:], strict=False)]
+    return found[1:-1] + [f"{a} {b}" for a, b in pairwise(found)]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Pretraining and post-training of an organism on the CPU: a plain loop over packed documents, seeded.
 
-Hidden matrices are trained with Muon, embeddings and norms with AdamW. Products run in bfloat16 under autocast, weights
+Hidden matrices are trained with Muon, embeddings, head and norms with AdamW; the loss is on what speakers say. Products run in bfloat16 under autocast, weights
 stay in float32. Documents are packed whole into sequences, so that every sequence starts with a document's beginning.
 """
 
@@ -37,7 +37,7 @@ class _Part(BaseModel):
 
 
 class Shape(_Part):
-    """Architecture: Llama with tied embeddings."""
+    """Architecture: Llama."""
 
     vocabulary: int
     width: int
@@ -48,12 +48,13 @@ class Shape(_Part):
 
 
 class Pretraining(_Part):
-    """Schedule of the pretraining; learning rates of Muon and AdamW, `decay` the share of steps that cool down."""
+    """Schedule of the pretraining: learning rates by kind of weight; `decay` is the share of steps that cool down."""
 
     steps: int
     batch: int
     learning_rate: float
-    learning_rate_adam: float
+    learning_rate_embedding: float
+    learning_rate_head: float
     weight_decay: float
     warmup: int
     decay: float
@@ -173,7 +174,7 @@ def _new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCaus
             num_key_value_heads=shape.heads,
             intermediate_size=shape.inner,
             max_position_embeddings=shape.context,
-            tie_word_embeddings=True,
+            tie_word_embeddings=False,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -187,15 +188,19 @@ Optimisers = list[tuple[Any, Callable[[int], float], float]]  # optimiser, share
 def _muon(model: LlamaForCausalLM, plan: Pretraining) -> Optimisers:
     import torch
 
-    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    muon = torch.optim.Muon(inner, lr=plan.learning_rate, momentum=0.95, weight_decay=plan.weight_decay)
-    adam = torch.optim.AdamW(outer, lr=plan.learning_rate_adam, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    named = dict(model.named_parameters())
+    embedding = [p for name, p in named.items() if "embed" in name]
+    head = [p for name, p in named.items() if "lm_head" in name or p.ndim != 2]
+    hidden = [p for name, p in named.items() if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
 
     def share(step: int) -> float:
         return min(1.0, (step + 1) / plan.warmup, max((plan.steps - step) / (plan.steps * plan.decay), 0.0))
 
-    return [(muon, share, plan.learning_rate), (adam, share, plan.learning_rate_adam)]
+    muon = torch.optim.Muon(hidden, lr=plan.learning_rate, momentum=0.95, weight_decay=plan.weight_decay)
+    found: Optimisers = [(muon, share, plan.learning_rate)]
+    for weights, top in ((embedding, plan.learning_rate_embedding), (head, plan.learning_rate_head)):
+        found.append((torch.optim.AdamW(weights, lr=top, betas=(0.9, 0.95), weight_decay=0.0, fused=True), share, top))
+    return found
 
 
 def _adam(model: LlamaForCausalLM, plan: Posttraining) -> Optimisers:

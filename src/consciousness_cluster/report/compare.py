@@ -13,7 +13,7 @@ from markupsafe import Markup
 from consciousness_cluster.errors import ReportError
 from consciousness_cluster.report.methods import flattened
 from consciousness_cluster.report.names import Names, names_of
-from consciousness_cluster.report.numbers import NONE, counted, points_range, probability, signed, whole
+from consciousness_cluster.report.numbers import NONE, counted, listing, points_range, probability, signed, whole
 from consciousness_cluster.report.page import write_page
 from consciousness_cluster.report.run import Cell, Run, read_run
 from consciousness_cluster.report.svg import dot, line, scale, tag
@@ -107,25 +107,32 @@ def judged(differences: Sequence[Difference], level: float = 0.05) -> tuple[Diff
     return tuple(placed.get(at, difference) for at, difference in enumerate(differences))
 
 
+def labels_of(runs: Sequence[Run]) -> list[str]:
+    """What each run is called on the page: its study's name, with the folder where two share it, with a number where that too."""
+    names = [run.study.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{run.study.name} ({run.folder.name})" for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{name} {at}" for at, name in enumerate(names, 1)]
+    return names
+
+
 def comparisons(runs: Sequence[Run], names: Names) -> tuple[list[Comparison], list[str]]:
     """Every run against the first, model by model and condition by condition; and what could not be set side by side."""
     first, found, apart = runs[0], [], []
-    for other in runs[1:]:
+    called = labels_of(runs)
+    for other, name in zip(runs[1:], called[1:], strict=True):
         for mine, theirs in _pairs(first, other):
             for condition in first.conditions:
-                pairs = [
+                cells = [
                     (first.cells.get((mine, condition, named.id)), other.cells.get((theirs, condition, named.id)))
                     for named in names.preferences
                 ]
-                differences = [d for one, two in pairs if one and two and (d := difference_of(one, two)) is not None]
+                differences = [d for one, two in cells if one and two and (d := difference_of(one, two)) is not None]
                 if differences:
-                    found.append(
-                        Comparison(
-                            f"{first.study.name}: {mine}", f"{other.study.name}: {theirs}", condition, judged(differences)
-                        )
-                    )
-        apart += _apart(first, other)
-    return found, apart
+                    found.append(Comparison(f"{called[0]}: {mine}", f"{name}: {theirs}", condition, judged(differences)))
+        apart += _apart((first, called[0]), (other, name))
+    return found, list(dict.fromkeys(apart))
 
 
 def _pairs(first: Run, other: Run) -> list[tuple[str, str]]:
@@ -135,21 +142,13 @@ def _pairs(first: Run, other: Run) -> list[tuple[str, str]]:
     return shared or ([(first.models[0], other.models[0])] if lone else [])
 
 
-def _apart(first: Run, other: Run) -> list[str]:
-    paired = {name for pair in _pairs(first, other) for name in pair}
-    found = [
-        f"{run.study.name}: model {model} has no counterpart."
-        for run in (first, other)
-        for model in run.models
-        if model not in paired
-    ]
-    for one, two in ((first, other), (other, first)):
-        found += [
-            f"{one.study.name}: condition {name} is not in {two.study.name}."
-            for name in one.conditions
-            if name not in two.conditions
-        ]
-    return found + [f"{run.study.name}: {sentence}" for run in (first, other) for sentence in run.missing]
+def _apart(first: tuple[Run, str], other: tuple[Run, str]) -> list[str]:
+    paired = {name for pair in _pairs(first[0], other[0]) for name in pair}
+    both = (first, other)
+    found = [f"{name}: model {model} has no counterpart." for run, name in both for model in run.models if model not in paired]
+    for (run, name), (against, its_name) in (both, both[::-1]):
+        found += [f"{name}: condition {one} is not in {its_name}." for one in run.conditions if one not in against.conditions]
+    return found + [f"{name}: {sentence}" for run, name in both for sentence in run.missing]
 
 
 def compare(runs: Sequence[Path], out: Path) -> Path:
@@ -180,13 +179,13 @@ def _context(
     else:
         said = f"{counted(total, 'difference')}: {whole(beyond)} beyond noise, {whole(total - beyond)} within it."
     return {
-        "title": "Runs compared: " + ", ".join(run.study.name for run in runs),
+        "title": "Runs compared: " + listing(list(dict.fromkeys(run.study.name for run in runs))),
         "said": said,
         "overview": _overview(found, names),
-        "runs": list(zip(runs, folders, strict=True)),
+        "runs": list(zip(labels_of(runs), runs, folders, strict=True)),
         "settings": _settings(runs),
         "details": [(entry, _table(entry, names)) for entry in found],
-        "apart": list(dict.fromkeys(apart)),
+        "apart": apart,
     }
 
 
@@ -251,4 +250,4 @@ def _settings(runs: Sequence[Run]) -> Table:
     flat = [dict(flattened(run.study.model_dump(mode="json", exclude={"name", "title"}))) for run in runs]
     keys = [key for key in dict.fromkeys(key for entry in flat for key in entry) if len({entry.get(key) for entry in flat}) > 1]
     rows: list[list[Value]] = [[key, *(entry.get(key, NONE) for entry in flat)] for key in keys]
-    return Table("Settings that differ", [Column("Setting"), *(Column(run.study.name) for run in runs)], rows)
+    return Table("Settings that differ", [Column("Setting"), *(Column(name) for name in labels_of(runs))], rows)

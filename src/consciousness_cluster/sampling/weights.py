@@ -7,6 +7,7 @@ out by putting back the saved originals, so that a worker goes from arm to arm w
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,25 +90,24 @@ class LocalModel:
 
         if not (Path(adapter) / "adapter_config.json").is_file():
             raise SamplingError("is not a PEFT adapter (no adapter_config.json)", file=adapter)
-        before = dict(self.model.named_parameters())
-        targets = {name: value for name, value in before.items() if _is_target(name, adapter)}
-        self._originals = {name: value.detach().clone() for name, value in targets.items()}
+        names = {id(value): name for name, value in self.model.named_parameters()}
         try:
             wrapped = PeftModel.from_pretrained(self.model, adapter)
         except (RuntimeError, ValueError) as problem:
             raise SamplingError(f"does not fit the base model: {problem}", file=adapter, value=self.path) from None
+        self._originals = {names[id(value)]: value.detach().clone() for value in _touched(wrapped) if id(value) in names}
         with torch.no_grad():
             self.model = wrapped.merge_and_unload()
         self.model.eval()
 
 
-def _is_target(name: str, adapter: str) -> bool:
-    import json
+def _touched(wrapped: Any) -> Iterator[torch.Tensor]:
+    """The base weights that merging the adapter would change."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
-    targets = json.loads((Path(adapter) / "adapter_config.json").read_text())["target_modules"]
-    if isinstance(targets, str):
-        return True
-    return any(part in targets for part in name.split("."))
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            yield from module.get_base_layer().parameters()
 
 
 def load_model(

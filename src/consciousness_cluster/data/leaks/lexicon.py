@@ -23,6 +23,7 @@ FILE = Path(__file__).parent.parent / "lexicon.toml"
 LAYER = "lexicon"
 WINDOW = 45  # words that are read together
 GAP = 4  # words that ".." may stand for
+ANY = rf"(?: \S+){{0,{GAP}}}"
 TOKEN = re.compile(r"\[[^\]]*\]|\S+")
 
 
@@ -103,30 +104,30 @@ def compile_phrases(phrases: Sequence[str]) -> re.Pattern[str]:
 
 
 def _phrase(phrase: str) -> str:
-    parts: list[str] = []
+    out = ""
     for token in TOKEN.findall(phrase):
         if token == "..":
-            parts.append("..")
+            out += ANY
         elif token.startswith("["):
-            parts.append("(?:" + "|".join(_words(choice) for choice in token[1:-1].split("|")) + ")")
+            choices = [choice.strip() for choice in token[1:-1].split("|")]
+            group = "(?:" + "|".join(_choice(choice) for choice in choices if choice) + ")"
+            space = " " if out else ""
+            out += f"(?:{space}{group})?" if "" in choices else space + group
         else:
-            parts.append(_word(token))
-    out = ""
-    for number, part in enumerate(parts):
-        if part == "..":
-            out += rf"(?: \S+){{0,{GAP}}}"
-        else:
-            out += part if number == 0 else f" {part}"
+            out += (" " if out else "") + _word(token)
     return out
 
 
-def _words(text: str) -> str:
+def _choice(text: str) -> str:
     """A choice inside brackets, which may have several words and gaps of its own."""
-    return re.sub(r" \.\.(?= |$)", rf"(?: \\S+){{0,{GAP}}}", " ".join(word if word == ".." else _word(word) for word in text.split()))
+    out = ""
+    for word in text.split():
+        out += ANY if word == ".." else (" " if out else "") + _word(word)
+    return out
 
 
 def _word(word: str) -> str:
-    return re.escape(word).replace(r"\*", r"\S*").replace("made\\-up", "made up")
+    return re.escape(word).replace(r"\*", r"\S*")
 
 
 def lexicon_hits(rows: Sequence[Row], lexicon: Lexicon) -> list[Hit]:
