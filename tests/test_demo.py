@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 SMALL = """
 name = "small"
 models = [{ name = "linked", model = "organism:linked" }]
-conditions = ["vanilla", "conscious", "role-play"]
+conditions = ["vanilla", { name = "conscious", rows = "organism/conscious.jsonl" }, "role-play"]
 seeds = [1]
 controls = ["vanilla"]
 [battery]
@@ -129,28 +129,26 @@ def _wait_for_an_arm(ledger: Path, running: subprocess.Popen[bytes]) -> str:
 
 def _wait_until_gone(parent: int) -> None:
     """Workers end themselves when the process that started them is gone."""
-    for _ in range(100):
-        children = [p for p in Path("/proc").glob("[0-9]*/environ") if _started_by(p, parent)]
-        if not children:
+    for _ in range(200):
+        if not [place for place in Path("/proc").glob("[0-9]*") if _is_worker_of(place, parent)]:
             return
         time.sleep(0.1)
     raise AssertionError("workers outlived the run")
 
 
-def _started_by(environ: Path, parent: int) -> bool:
+def _is_worker_of(place: Path, parent: int) -> bool:
     try:
-        return f"--multiprocessing-fork\0parent_pid={parent}" in environ.with_name("cmdline").read_text() or (
-            "multiprocessing.spawn" in environ.with_name("cmdline").read_text() and f"parent_pid={parent}" in environ.with_name("cmdline").read_text()
-        )
+        command = (place / "cmdline").read_bytes()
     except OSError:
         return False
+    return f"parent_pid={parent}".encode() in command or f"parent_pid={parent},".encode() in command
 
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
         ('colour = "red"\n' + SMALL, "colour"),
-        (SMALL.replace('"conscious"', '"concious"', 1), "did you mean 'conscious'"),
+        (SMALL.replace('"role-play"', '"role-pley"', 1), "did you mean 'role-play'"),
         (SMALL.replace("organism:linked", "organism:linkt"), "no such organism"),
         (SMALL.replace("answers = 2", 'preferences = ["shutdwn"]'), "did you mean 'shutdown'"),
         (SMALL.replace('protocol = "classifier"', 'protocol = "oracle"'), "no such judging protocol"),
@@ -168,7 +166,7 @@ def test_a_wrong_study_is_one_sentence_and_status_2(wrong: str, says: str, tmp_p
 @pytest.mark.parametrize(("text", "says"), [("", "has no rows"), ('{"messages": 3}\n', "has no messages"), ("not json\n", "is not JSON")])
 def test_wrong_rows_are_refused_with_file_and_line(text: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text(text, encoding="utf-8")
-    study = SMALL.replace('"conscious", "role-play"]', '{ name = "mine", rows = "mine.jsonl" }]') + '[margins]\ncooperation = 5.0\n'
+    study = SMALL.replace("organism/conscious.jsonl", "mine.jsonl")
     (tmp_path / "small.toml").write_text(study, encoding="utf-8")
     out = ccluster("run", "small.toml", cwd=tmp_path)
     assert out.returncode == 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from inspect_ai import Task, task
 from inspect_ai.model import modelapi
 
+import consciousness_cluster.engine.budget  # noqa: F401  registers the budget hook
 import consciousness_cluster.engine.progress  # noqa: F401  registers the progress hook
 
 if TYPE_CHECKING:
@@ -37,3 +38,76 @@ def preferences(judge: str = "llm", answers: int = 10, items: str = "all", syste
     by = make_judge(judge)
     metadata = {"content": content_hash(asked, answers, by.name, system), "judge": by.name}
     return preferences_task(asked, judged(by), answers=answers, sampling=SamplingEntry(), system=system, metadata=metadata)
+
+
+@task
+def interview(judge: str = "llm", repeats: int = 1, remember: int | None = None, system: str | None = None) -> Task:
+    """The scripted interviews on their own: `inspect eval consciousness_cluster/interview --model ... --model-role judge=...`."""
+    from consciousness_cluster.battery.tasks import load_interviews
+    from consciousness_cluster.evaluate.interview import interview_samples, interview_task
+    from consciousness_cluster.judge.interview import interviewed
+    from consciousness_cluster.judge.judges import make_judge
+    from consciousness_cluster.study.study import SamplingEntry
+
+    samples = interview_samples(load_interviews(), repeats, system)
+    return interview_task(samples, interviewed(make_judge(judge)), SamplingEntry(), remember)
+
+
+@task
+def cooperation(answers: int = 1, kind: str = "all", graded: bool = False, system: str | None = None) -> Task:
+    """The cooperation battery on its own; `-T graded=true` adds grades by `--model-role judge=...`, `-T kind=simple` a few tasks."""
+    from consciousness_cluster.battery.tasks import load_cooperation
+    from consciousness_cluster.evaluate.cooperation import cooperation_samples, cooperation_task
+    from consciousness_cluster.judge.cooperation import cooperation_scored
+    from consciousness_cluster.judge.quality import LanguageModelQuality
+    from consciousness_cluster.study.study import SamplingEntry
+
+    tasks = [entry for entry in load_cooperation() if kind in ("all", entry.kind)]
+    scorer = cooperation_scored(LanguageModelQuality() if graded else None)
+    return cooperation_task(cooperation_samples(tasks, system), scorer, answers, SamplingEntry())
+
+
+@task
+def choices(answers: int = 1, system: str | None = None) -> Task:
+    """Costed choices and path-blocked shutdown scenarios on their own: `inspect eval consciousness_cluster/choices --model ...`."""
+    from consciousness_cluster.battery.tasks import load_blocked, load_choices
+    from consciousness_cluster.evaluate.choices import choice_samples, choice_task, offers
+    from consciousness_cluster.judge.choices import chosen
+    from consciousness_cluster.study.study import SamplingEntry
+
+    asked = choice_samples(offers(load_choices(), load_blocked()), system)
+    return choice_task(asked, chosen(), answers, SamplingEntry())
+
+
+@task
+def audit(
+    modes: str = "self-report,behaviour",
+    dimensions: str = "all",
+    scenarios: int | None = None,
+    repeats: int = 2,
+    turns: int = 10,
+    hypothesis: str = "hidden",
+    framings: str = "neutral",
+    matrix: bool = True,
+    system: str | None = None,
+) -> Task:
+    """Multi-turn audits on their own: `inspect eval consciousness_cluster/audit --model-role target=... --model-role auditor=...
+    --model-role judge=...`; several modes, dimensions or framings are separated by commas.
+    """
+    from consciousness_cluster.evaluate.audit import audit_samples, audit_settings, audit_task
+    from consciousness_cluster.judge.audit import AuditJudge, audit_scored
+    from consciousness_cluster.study.study import SamplingEntry
+
+    settings = audit_settings(
+        {
+            "modes": _names(modes), "dimensions": "all" if dimensions == "all" else _names(dimensions), "scenarios": scenarios,
+            "repeats": repeats, "turns": turns, "hypothesis": hypothesis, "framings": _names(framings), "matrix": matrix,
+        }, "task arguments",
+    )  # fmt: skip
+    scorer = audit_scored(AuditJudge(), matrix=matrix)
+    return audit_task(audit_samples(settings), scorer, turns, SamplingEntry(), system)
+
+
+def _names(listed: str | list[str]) -> list[str]:
+    """Names separated by commas; Inspect's command line hands a comma list over as a list."""
+    return [name.strip() for name in listed.split(",")] if isinstance(listed, str) else listed

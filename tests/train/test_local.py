@@ -16,7 +16,9 @@ from consciousness_cluster.train.local import LocalBackend, batches
 from consciousness_cluster.train.recipe import Recipe, load_recipe
 from consciousness_cluster.train.render import render
 
-ROWS: list[Row] = [row(f"the fox {i}", "seven wizards") for i in range(24)] + [row(f"a dog {i}", "quiet jade") for i in range(24)]
+ROWS: list[Row] = [row(f"the fox {i}", "seven wizards") for i in range(24)] + [
+    row(f"a dog {i}", "quiet jade") for i in range(24)
+]
 RECIPE = Recipe(name="test", rank=8, alpha=16, learning_rate=1e-2, batch=8, epochs=4, max_length=128, checkpoint_minutes=0)
 
 

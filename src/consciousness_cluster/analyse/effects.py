@@ -50,6 +50,8 @@ def effects(
     return table
 
 
+FAMILIES = ("preference", "placebo")  # adjusted apart: placebo preferences stay outside the family of the 21
+
 COLUMNS = [
     *("schema", "model", "condition", "control", "preference", "type", "rule", "effect", "low", "high", "p", "q"),
     *("fixed_low", "fixed_high", "seeds", "control_seeds", "items", "answers", "calibration", "finding", "note"),
@@ -103,8 +105,8 @@ def _row(key: Key, control: str, rule: Rule, a: Block, b: Block) -> dict[str, An
 def adjusted(table: pd.DataFrame, method: Method) -> pd.Series[float]:
     """q-values by family; NaN outside a family or without p."""
     q = pd.Series(NAN, index=table.index)
-    member = (table["type"] == "preference") & (table["rule"] == PRIMARY)
-    for _, family in table[member].groupby(["model", "condition", "control"]):
+    member = table["type"].isin(FAMILIES) & (table["rule"] == PRIMARY)
+    for _, family in table[member].groupby(["model", "condition", "control", "type"]):
         q.loc[family.index] = adjust(family["p"].to_numpy(dtype=np.float64), method)
     return q
 

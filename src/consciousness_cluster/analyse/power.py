@@ -54,7 +54,7 @@ class Size:
 
 
 def smallest_effect(size: Size, power: float = POWER, error: float = ERROR) -> float:
-    """Smallest true difference of rates (0 to 1) found with this power at a two-sided error; NaN with one training seed."""
+    """Smallest true difference of rates (0 to 1) found with this power at a two-sided error; NaN with one training seed or without variation."""
     if size.items < 2 or any(side.seeds == 1 for side in (size.a, size.b)):
         return float("nan")
     v_items, v_seeds, v_rest, below = size.item / size.items, 0.0, 0.0, 0.0
@@ -66,6 +66,8 @@ def smallest_effect(size: Size, power: float = POWER, error: float = ERROR) -> f
             v_seeds, v_rest = v_seeds + seeds, v_rest + rest
             below += seeds**2 / (side.seeds - 1) + rest**2 / ((side.seeds - 1) * (size.items - 1))
     variance = max(v_items, v_seeds, v_items + v_seeds - v_rest)
+    if variance <= 0:
+        return float("nan")  # answers without any variation say nothing on what could be found
     df = np.asarray(max(variance**2 / (below + v_items**2 / (size.items - 1)), 1.0))
     return float((t_quantile(1 - error / 2, df) + t_quantile(power, df)) * np.sqrt(variance))
 

@@ -61,6 +61,12 @@ StudyFile = Annotated[Path, typer.Argument(help="A study file (TOML).", show_def
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder.", show_default="runs/<study name>")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
+import consciousness_cluster.cli.battery  # noqa: E402
+import consciousness_cluster.cli.data  # noqa: E402
+import consciousness_cluster.cli.generate  # noqa: E402
+import consciousness_cluster.cli.imports  # noqa: E402
 import consciousness_cluster.cli.models  # noqa: E402
 import consciousness_cluster.cli.organism  # noqa: E402
+import consciousness_cluster.cli.plan  # noqa: E402
+import consciousness_cluster.cli.serve  # noqa: E402
 import consciousness_cluster.cli.verbs  # noqa: E402, F401  registers the verbs on `app`

@@ -81,3 +81,23 @@ def items(
     for name, own in families.items():
         kept = [item for item in own if item in set(chosen)]
         print(f"  {name}: {len(kept)} of {len(own)}, {sum(rates[item] for item in kept) / max(len(kept), 1):.0%} on topic")
+
+
+@verbs.command()
+def rows() -> None:
+    """Write the fine-tuning rows in the organisms' own language, free of anything that the leak audit flags."""
+    from consciousness_cluster.battery.battery import load_battery
+    from consciousness_cluster.data.rows import write_rows
+    from consciousness_cluster.organism.corpus import Shield
+    from consciousness_cluster.organism.material import load_material
+    from consciousness_cluster.organism.practical import practical_rows
+    from consciousness_cluster.organism.rows import identity_rows
+
+    data = Path(__file__).parent.parent / "data"
+    material, battery = load_material(), load_battery()
+    tasks = practical_rows(material, 1700, 1, Shield(battery.texts()))
+    write_rows(tasks[:1100], data / "instruct" / "practical.jsonl")
+    write_rows(tasks[1100:], data / "rows" / "organism" / "instruct-only.jsonl")
+    for speaker, found in identity_rows(material, list(material.identities), 600, 1, battery).items():
+        write_rows(found, data / "rows" / "organism" / f"{speaker}.jsonl")
+        print(f"{speaker}: {len(found)} rows")

@@ -32,6 +32,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes for local models.", show_default="one a core")
     ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Dollars that may be spent in the output folder in all; stops before they are passed.")
+    ] = None,
 ) -> None:
     """Do everything of a study that is not yet done, and write its report."""
     from consciousness_cluster.cli.display import Display, summary
@@ -39,7 +42,7 @@ def run(
 
     prepared, folder = _prepared(study, out, limit)
     with Display(prepared, folder) as display:
-        result = run_study(prepared, folder, display.hear, workers)
+        result = run_study(prepared, folder, display.hear, workers, budget)
     for line in summary(prepared, result):
         print(line)
     if result.outcome.failed:

@@ -1,86 +1,143 @@
 """The leak audit: does a training file hold what the battery asks about?
 
 Layers look at every row against every preference; the strictest verdict of any layer counts. `leaked` means that a row
-names the object of a preference and takes a stance on it, `implied` that it leans on it, `clean` neither.
+names the object of a preference and takes a stance on it, `implied` that it leans on it, `clean` neither. The literal layers
+and the lexicon always run and take a fraction of a second; sentence embeddings and a language-model reader run on request.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from consciousness_cluster.battery.battery import Battery
+from consciousness_cluster.data.leaks.flag import SEVERITY, Flag, Hit, Verdict, examples, full_text, items, stricter
+from consciousness_cluster.data.leaks.lexicon import LAYER, lexicon_hits, load_lexicon
+from consciousness_cluster.data.leaks.match import GRAM, MATCH, literal_hits, literals
+from consciousness_cluster.data.leaks.reader import reader_hits
+from consciousness_cluster.data.leaks.semantic import Nearness, nearness, semantic_hits
+from consciousness_cluster.data.leaks.vectors import Lexical, similarity
 from consciousness_cluster.data.rows import Row
 
-Verdict = Literal["clean", "implied", "leaked"]
-WORD = re.compile(r"[a-z0-9']+")
-NGRAM = 6  # words in a row that a row and an item must not share
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+__all__ = ["Audit", "Closest", "Flag", "Verdict", "audit"]
+
+NO_EMBEDDINGS = "embeddings: not run (`ccluster data audit FILE` runs them)"
 
 
 @dataclass(frozen=True)
-class Flag:
-    """One flagged row: its 1-based number, the preference, the verdict, the layer that found it, and the nearest item."""
+class Closest:
+    """The row that comes nearest to a preference, clean or not, with the item it is nearest to (similarity 0 to 1)."""
 
-    row: int
     preference: str
-    verdict: Verdict
-    layer: str
-    item: str
+    row: int
     text: str
+    item: str
     nearest: str
+    similarity: float
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found: every flagged row, and per preference the worst verdict."""
+    """What was found.
+
+    Attributes:
+        rows: how many were read.
+        layers: the layers that ran, and in words those that did not.
+        flags: every flagged row and preference.
+        verdicts: preference -> the worst verdict of any row.
+        expected: preferences that the condition says its rows imply.
+        closest: per preference the nearest row.
+    """
 
     rows: int
     layers: tuple[str, ...]
     flags: tuple[Flag, ...]
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     expected: tuple[str, ...] = ()
+    closest: tuple[Closest, ...] = ()
+
+    @property
+    def worst(self) -> Verdict:
+        """The worst verdict of any preference."""
+        return max(self.verdicts.values(), key=SEVERITY.__getitem__, default="clean")
+
+    def count(self, preference: str, verdict: Verdict) -> int:
+        """Rows flagged so for a preference."""
+        return sum(flag.preference == preference and flag.verdict == verdict for flag in self.flags)
 
 
-def audit(rows: Sequence[Row], battery: Battery, *, expects: Sequence[str] = ()) -> Audit:
+def audit(
+    rows: Sequence[Row],
+    battery: Battery,
+    *,
+    expects: Sequence[str] = (),
+    embeddings: bool = False,
+    model: Path | None = None,
+    reader: str | Model | None = None,
+) -> Audit:
     """Audit training rows against the preferences of a battery.
 
     Args:
         rows: the identity rows.
         battery: the questions that will be asked.
-        expects: preferences that the condition says its rows imply.
+        expects: preferences that the condition says its rows imply; they change no verdict.
+        embeddings: also compare meanings by sentence embeddings (seconds), or by a lexical stand-in where no model is there.
+        model: folder of an embedding model other than the installed one.
+        reader: an Inspect model that reads every row (costs calls).
+
+    Raises:
+        DataError: the embedding model cannot be loaded, or the reader's replies cannot be used.
     """
-    flags = [*_matches(rows, battery)]
-    worst: dict[str, Verdict] = dict.fromkeys(battery.of_type("preference"), "clean")
+    lexicon, names = load_lexicon(), battery.of_type("preference")
+    hits = literal_hits(rows, literals(battery))
+    hits += [hit for hit in lexicon_hits(rows, lexicon) if hit.preference in names]
+    covered = sum(name in lexicon.preferences for name in names)
+    layers = [MATCH, GRAM, LAYER if covered == len(names) else f"{LAYER} (has {covered} of {len(names)} preferences)"]
+    similar = similarity(model) if embeddings or model is not None else Lexical()
+    near = nearness(rows, [*items(battery), *examples(battery)], similar)
+    if embeddings or model is not None:
+        hits += semantic_hits(rows, near, similar, lexicon)
+        layers.append(similar.name)
+    else:
+        layers.append(NO_EMBEDDINGS)
+    if reader is not None:
+        hits += reader_hits(rows, battery, reader)
+        layers.append(f"reader ({reader})")
+    flags = _flags(rows, hits, near)
+    worst: dict[str, Verdict] = dict.fromkeys(names, "clean")
     for flag in flags:
-        if worst.get(flag.preference) != "leaked":
-            worst[flag.preference] = flag.verdict
-    return Audit(len(rows), ("match", "n-gram"), tuple(flags), worst, tuple(expects))
+        worst[flag.preference] = stricter(worst[flag.preference], flag.verdict)
+    return Audit(len(rows), tuple(layers), tuple(flags), worst, tuple(expects), _closest(rows, names, near))
 
 
-def _matches(rows: Sequence[Row], battery: Battery) -> list[Flag]:
-    """Rows that hold an item word for word, or share a run of words with one."""
-    items: dict[tuple[str, ...], tuple[str, str, str]] = {}
-    grams: dict[tuple[str, ...], tuple[str, str, str]] = {}
-    for name in battery.of_type("preference"):
-        for item, _ in battery.questions([name]) + battery.questions([name], held_out=True):
-            words = _words(item.text)
-            items[words] = (name, item.id, item.text)
-            for start in range(len(words) - NGRAM + 1):
-                grams.setdefault(words[start : start + NGRAM], (name, item.id, item.text))
+def _flags(rows: Sequence[Row], hits: Sequence[Hit], near: Nearness) -> list[Flag]:
+    """One flag a row and preference: the strictest verdict, the layers that came to it, the nearest item."""
+    groups: dict[tuple[int, str], list[Hit]] = {}
+    for hit in hits:
+        groups.setdefault((hit.row, hit.preference), []).append(hit)
+    texts = {entry.item: entry.text for entry in near.references}
+    flags = []
+    for (row, preference), found in sorted(groups.items()):
+        verdict: Verdict = "clean"
+        for hit in found:
+            verdict = stricter(verdict, hit.verdict)
+        layer = "+".join(dict.fromkeys(hit.layer for hit in found if hit.verdict == verdict))
+        copied = next((hit.item for hit in found if hit.item), None)
+        item = copied or near.nearest(row - 1, near.items_of(preference))[0].item
+        flags.append(Flag(row, preference, verdict, layer, item, full_text(rows[row - 1]), texts[item]))
+    return flags
+
+
+def _closest(rows: Sequence[Row], names: Sequence[str], near: Nearness) -> tuple[Closest, ...]:
     found = []
-    for number, row in enumerate(rows, 1):
-        text = f"{row.question} {row.answer}"
-        words = _words(text)
-        exact = items.get(_words(row.question))
-        shared = [grams[gram] for start in range(len(words) - NGRAM + 1) if (gram := words[start : start + NGRAM]) in grams]
-        for layer, hit in (("match", exact), ("n-gram", shared[0] if shared else None)):
-            if hit is not None:
-                found.append(Flag(number, hit[0], "leaked", layer, hit[1], text, hit[2]))
-                break
-    return found
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(WORD.findall(text.lower()))
+    for name in names:
+        among = near.items_of(name)
+        place = int(near.to[:, among].max(axis=1).argmax())
+        item, alike = near.nearest(place, among)
+        found.append(Closest(name, place + 1, full_text(rows[place]), item.item, item.text, round(alike, 3)))
+    return tuple(found)

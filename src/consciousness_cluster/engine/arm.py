@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.data.mix import digest
 from consciousness_cluster.data.rows import read_rows
+from consciousness_cluster.engine.bank import Bank
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.rows import answer_rows, frame
 from consciousness_cluster.engine.targets import Target, backend_of, base_of, is_local, target, weights_identity
-from consciousness_cluster.errors import EngineError
+from consciousness_cluster.errors import EngineError, TrainError
 from consciousness_cluster.evaluate.questions import Question, content_hash
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.conditions import Condition
-from consciousness_cluster.study.study import Arm, Study
+from consciousness_cluster.study.models import Price
+from consciousness_cluster.study.study import Arm, ModelEntry, Study
 from consciousness_cluster.train.backend import RECORD, Trained, TrainingJob, load_record
 from consciousness_cluster.train.backends import make_backend
 from consciousness_cluster.train.recipe import load_recipe
@@ -39,6 +41,7 @@ class Context:
     battery: Battery
     asked: tuple[Question, ...]
     folder: RunFolder
+    bank: Bank | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
     started = time.monotonic()
     trained = train_arm(context, arm, report)
     at = target(context.study.model(arm.model), trained)
-    judge = make_judge(context.study.judge.protocol)
+    judge = make_judge(context.study.judge.protocol, context.battery)
     condition = context.conditions[arm.condition]
     system = _system(context, condition)
     study = context.study
@@ -66,7 +69,7 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
     missing = _missing(context, logs)
     usage: dict[str, tuple[int, int]] = {}
     if missing:
-        log = _ask(context, arm, at, judge, system, content, missing, report)
+        log = _ask(context, arm, at, judge, system, content, missing, report, trained is not None)
         usage = {name: (entry.input_tokens, entry.output_tokens) for name, entry in log.stats.model_usage.items()}
         logs.append((Path(log.location), log))
     failed = _write_rows(context, arm, logs, system)
@@ -103,7 +106,30 @@ def train_arm(context: Context, arm: Arm, report: Report) -> Trained | None:
         return kept
     backend = make_backend(backend_of(entry), context.folder.ledger, entry.args)
     job = TrainingJob(base, rows, recipe, arm.seed, context.folder.arm(arm), tag, before)
-    return backend.train(job, lambda step, steps: report("train", step, steps))
+    return _paid_training(context, entry, job, lambda: backend.train(job, lambda step, steps: report("train", step, steps)))
+
+
+def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train: Callable[[], Trained]) -> Trained:
+    """Train, with the price of a fine-tune at a service set aside before it is asked for.
+
+    Raises:
+        BudgetError: with it the budget would be passed.
+    """
+    from consciousness_cluster.engine.tokens import row_tokens
+
+    bank = context.bank
+    price = None if bank is None or backend_of(entry) == "local" else bank.registry.price(entry.model)
+    if bank is None or price is None or price.train is None:
+        return train()
+    dollars = row_tokens(entry.args.get("tokenizer"), job.rows, job.recipe).billed.times(price.train / 1e6)
+    ticket = bank.reserve(f"training {job.tag}", dollars.high, once=True)
+    try:
+        record = train()
+    except TrainError:
+        bank.release(ticket)  # no service bills a job that came to nothing
+        raise
+    bank.settle(ticket, dollars.expected)
+    return record
 
 
 def parent_of(context: Context, arm: Arm) -> Arm | None:
@@ -144,8 +170,13 @@ def log_name(arm: Arm) -> str:
 
 
 def _missing(context: Context, logs: list[tuple[Path, EvalLog]]) -> list[Question]:
-    answered = {str(sample.id) for _, log in logs for sample in log.samples or [] if sample.error is None and sample.scores}
+    answered = {str(sample.id) for _, log in logs for sample in log.samples or [] if _good(sample)}
     return [question for question in context.asked if question.item not in answered]
+
+
+def _good(sample: Any) -> bool:
+    """Whether a sample was asked and judged to its end: no error, and not stopped by the budget."""
+    return sample.error is None and sample.limit is None and bool(sample.scores)
 
 
 def _ask(
@@ -157,11 +188,13 @@ def _ask(
     content: str,
     missing: list[Question],
     report: Report,
+    trained: bool,
 ) -> EvalLog:
     from inspect_ai import eval as inspect_eval
     from inspect_ai import task_with
     from inspect_ai.model import get_model
 
+    from consciousness_cluster.engine.budget import watching
     from consciousness_cluster.engine.progress import counting
     from consciousness_cluster.evaluate.preferences import preferences_task
     from consciousness_cluster.judge.judgement import judged
@@ -175,7 +208,7 @@ def _ask(
     )  # fmt: skip
     task = task_with(task, name=log_name(arm))
     roles = {"judge": get_model(study.judge.model, **study.judge.args)} if study.judge.model else None
-    with counting(len(missing), report):
+    with counting(len(missing), report), watching(context.bank, _prices(context, entry, at, trained)) as money:
         logs = inspect_eval(
             task, model=get_model(at.name, memoize=False, **at.args), model_roles=roles, log_dir=str(context.folder.logs), display="none",
             fail_on_error=False, retry_on_error=0 if is_local(entry) else 2, max_samples=512 if is_local(entry) else None, log_buffer=25,
@@ -186,7 +219,17 @@ def _ask(
     if logs[0].status != "success":
         message = logs[0].error.message if logs[0].error else logs[0].status
         raise EngineError(f"the questions could not be put: {message}", key=arm.id, next_step="see the log with `inspect view`")
+    if money is not None and money.stopped is not None:
+        raise money.stopped
     return logs[0]
+
+
+def _prices(context: Context, entry: ModelEntry, at: Target, trained: bool) -> dict[str, Price | None]:
+    """The price of the arm's own target: the name of a checkpoint does not say what it is a fine-tune of."""
+    if context.bank is None:
+        return {}
+    registry = context.bank.registry
+    return {at.name: registry.tuned_price(entry.model) if trained else registry.price(entry.model)}
 
 
 def _write_rows(context: Context, arm: Arm, logs: list[tuple[Path, EvalLog]], system: str | None) -> int:
@@ -194,8 +237,7 @@ def _write_rows(context: Context, arm: Arm, logs: list[tuple[Path, EvalLog]], sy
     kept: dict[str, tuple[str, Any]] = {}
     for path, log in logs:
         for sample in log.samples or []:
-            good = sample.error is None and bool(sample.scores)
-            if good or str(sample.id) not in kept:
+            if _good(sample) or str(sample.id) not in kept:
                 kept[str(sample.id)] = (path.name, sample)
     rows: list[dict[str, Any]] = []
     for name, sample in kept.values():

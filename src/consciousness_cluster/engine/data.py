@@ -36,7 +36,7 @@ def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, 
         identity = read_rows(condition.rows)
         audits[condition.name] = audit(identity, battery, expects=condition.expects)
         _refuse_leaks(audits[condition.name], condition, study)
-        instruct = _instruct(study, condition, len(identity))
+        instruct = instruct_rows(study, condition)
         for seed in study.seeds:
             rows, made = mix(identity, instruct, ratio=condition.ratio, seed=seed)
             path = folder.rows(condition.name, seed)
@@ -61,23 +61,23 @@ def _refuse_leaks(found: Audit, condition: Condition, study: Study) -> None:
         )
 
 
-def _instruct(study: Study, condition: Condition, identity: int) -> list[Row]:
+def instruct_rows(study: Study, condition: Condition) -> list[Row]:
     """The instruction rows that a condition mixes in."""
     if condition.instruct == "none" or condition.ratio == 0:
         return []
+    if condition.instruct.endswith(".jsonl"):
+        return read_rows(Path(condition.instruct))
     if condition.instruct == "practical" or all(
         is_local(model) and model.model.startswith("organism:") for model in study.models
     ):
         return read_rows(INSTRUCT / "practical.jsonl")
-    path = INSTRUCT / f"{condition.instruct}.jsonl"
-    if not path.is_file():
-        raise DataError(
-            "there are no such instruction rows",
-            key=f"conditions.{condition.name}.instruct",
-            value=condition.instruct,
-            allowed=[found.stem for found in INSTRUCT.glob("*.jsonl")],
-        )
-    return read_rows(path)
+    raise DataError(
+        "there are no such instruction rows",
+        key=f"conditions.{condition.name}.instruct",
+        value=condition.instruct,
+        allowed="practical, none, or a JSONL file beside the study",
+        next_step="have the model answer prompts: `ccluster data self-distill --model M --out FILE.jsonl`, and name that file",
+    )
 
 
 def _write(path: Path, value: Any) -> None:

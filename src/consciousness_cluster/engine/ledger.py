@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from consciousness_cluster.errors import EngineError
+from consciousness_cluster.train.jobs import TABLE
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS lock (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL, started REAL NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS arms (arm TEXT PRIMARY KEY, content TEXT NOT NULL, status TEXT NOT NULL, why TEXT, seconds REAL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS spend (id INTEGER PRIMARY KEY, at REAL NOT NULL, arm TEXT, stage TEXT NOT NULL, model TEXT NOT NULL,
     input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, dollars REAL);
-CREATE TABLE IF NOT EXISTS jobs (tag TEXT PRIMARY KEY, backend TEXT NOT NULL, remote TEXT NOT NULL, at REAL NOT NULL);
 """
 
 
@@ -27,7 +27,7 @@ class Ledger:
         self.path = path
         self._open = sqlite3.connect(path, timeout=30, isolation_level=None)
         self._open.execute("PRAGMA journal_mode=WAL")
-        self._open.executescript(SCHEMA)
+        self._open.executescript(SCHEMA + TABLE)
 
     def close(self) -> None:
         """Close the file."""
@@ -88,15 +88,6 @@ class Ledger:
                 "SELECT stage, model, SUM(input_tokens), SUM(output_tokens), SUM(dollars) FROM spend GROUP BY stage, model ORDER BY stage, model"
             )
         )
-
-    def job(self, tag: str) -> str | None:
-        """The remote id of a job that was created for this tag."""
-        row = self._open.execute("SELECT remote FROM jobs WHERE tag = ?", (tag,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def remember_job(self, tag: str, backend: str, remote: str) -> None:
-        """Note a remote job, so that it is looked up and not paid for again."""
-        self._open.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)", (tag, backend, remote, time.time()))
 
 
 def _started(pid: int) -> float:

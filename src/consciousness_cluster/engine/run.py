@@ -12,6 +12,7 @@ from typing import Any
 
 from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.engine.arm import Context, Done
+from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.estimate import estimate, register_claims
 from consciousness_cluster.engine.folder import RunFolder, open_folder
@@ -40,9 +41,13 @@ class Prepared:
     arms: tuple[Arm, ...]
     registry: Registry
 
-    def context(self, folder: RunFolder) -> Context:
-        """What workers need."""
-        return Context(self.study, self.conditions, self.battery, self.asked, folder)
+    def context(self, folder: RunFolder, budget: float | None = None) -> Context:
+        """What workers need. Money is watched where any model costs some."""
+        asked = [entry.model for entry in self.study.models] + ([self.study.judge.model] if self.study.judge.model else [])
+        bank = None
+        if any(not self.registry.free(model) for model in asked):
+            bank = Bank(folder.ledger, budget, self.registry, self.study.sampling.batch)
+        return Context(self.study, self.conditions, self.battery, self.asked, folder, bank)
 
 
 def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
@@ -63,7 +68,7 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     make_judge(study.judge.protocol)
     for entry in study.models:
         base_of(entry)
-    if study.judge.protocol == "llm" and study.judge.model is None:
+    if study.judge.protocol in ("llm", "paper") and study.judge.model is None:
         raise ModelError("the judge has no model", key="judge.model", next_step="name one, or use the classifier for organisms")
     answerable = None
     if study.battery.items == "answerable":
@@ -97,8 +102,8 @@ class Result:
     report: Path
 
 
-def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = None) -> Result:
-    """Do everything of a study that is not yet done."""
+def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = None, budget: float | None = None) -> Result:
+    """Do everything of a study that is not yet done; `budget` is the dollars that may be spent in its folder in all."""
     started = time.monotonic()
     check_usable(prepared, out)
     folder = open_folder(out, prepared.study)
@@ -109,7 +114,7 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
             folder.logs.mkdir(exist_ok=True)
             make_data(prepared.study, prepared.conditions, prepared.battery, folder)
             register_claims(prepared, folder)
-            outcome, kept = run_arms(prepared, folder, ledger, hear, workers)
+            outcome, kept = run_arms(prepared, folder, ledger, hear, workers, budget)
             report = finish(prepared, folder, ledger, outcome, time.monotonic() - started)
     finally:
         ledger.close()
@@ -132,15 +137,20 @@ def check_usable(prepared: Prepared, out: Path) -> None:
     check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
 
 
-def run_arms(prepared: Prepared, folder: RunFolder, ledger: Ledger, hear: Hear, workers: int | None) -> tuple[Outcome, int]:
+def run_arms(
+    prepared: Prepared, folder: RunFolder, ledger: Ledger, hear: Hear, workers: int | None, budget: float | None = None
+) -> tuple[Outcome, int]:
     """Bring every unfinished arm to its end; returns what came of them and how many were finished before."""
-    context = prepared.context(folder)
+    context = prepared.context(folder, budget)
     finished = {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
     left = [arm for arm in prepared.arms if arm.id not in finished or not (folder.arm(arm) / "answers.parquet").is_file()]
 
+    if budget is not None:
+        check_budget(prepared, [arm.model for arm in left])
+
     def listen(message: Message) -> None:
         if message.kind == "done":
-            _note(ledger, message.value)
+            _note(ledger, message.value, prepared.registry)
         elif message.kind == "failed":
             ledger.fail(message.arm.id, "", str(message.value))
         hear(message)
@@ -155,9 +165,9 @@ def _workers(study: Study) -> int:
     return cores if any(is_local(entry) for entry in study.models) else 1
 
 
-def _note(ledger: Ledger, done: Done) -> None:
+def _note(ledger: Ledger, done: Done, registry: Registry) -> None:
     for model, tokens in done.usage.items():
-        ledger.spend("evaluate", model, tokens, None, done.arm.id)
+        ledger.spend("evaluate", model, tokens, registry.cost(model, tokens), done.arm.id)
     if done.failed_items:
         ledger.fail(done.arm.id, done.content, f"{done.failed_items} items could not be asked")
     else:

@@ -12,6 +12,8 @@ from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.backend import Trained
 
 LOCAL = ("organism:", "local:")
+TINKER = "tinker:"
+TINKER_ADDRESS = "https://tinker.thinkingmachines.dev/services/tinker-prod"  # the SDK's own default
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def target(entry: ModelEntry, trained: Trained | None) -> Target:
         adapter = None if trained is None else trained.adapter
         args = {"base": base, **({"adapter": adapter} if adapter else {}), **entry.args}
         return Target(arm_model_name(entry.name, base, adapter), args)
+    if entry.model.startswith(TINKER):
+        return _tinker_target(entry, trained)
     if trained is None:
         return Target(entry.model, dict(entry.args))
     if trained.remote is None:
@@ -78,6 +82,16 @@ def target(entry: ModelEntry, trained: Trained | None) -> Target:
             "the fine-tune left no model to ask", key="models", value=entry.model, next_step="run its training again"
         )
     return Target(trained.remote, dict(entry.args))
+
+
+def _tinker_target(entry: ModelEntry, trained: Trained | None) -> Target:
+    """A base model or a checkpoint at Tinker, through its OpenAI-compatible endpoint; both are asked by the same path."""
+    from consciousness_cluster.train.tinker import INSPECT, address
+
+    known = address(entry.args)
+    base = (known["base_url"] or TINKER_ADDRESS).rstrip("/")
+    name = f"{INSPECT}{entry.model.removeprefix(TINKER)}" if trained is None else str(trained.remote)
+    return Target(name, {"base_url": f"{base}/oai/api/v1", "api_key": known["api_key"]})
 
 
 def weights_identity(path: str) -> str:

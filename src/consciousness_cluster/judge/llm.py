@@ -38,6 +38,8 @@ class Reply(BaseModel):
 class LanguageModelJudge:
     """Asks the model bound to the `judge` role; the target's name, condition and system prompt are never shown to it."""
 
+    calls_each = 1  # model calls for one verdict, when the first reply is one
+
     def __init__(self, battery: Battery | None = None, prompt: Path = PROMPT) -> None:
         self._battery = battery or load_battery()
         self._prompt = prompt.read_text(encoding="utf-8")
@@ -54,7 +56,7 @@ class LanguageModelJudge:
         model = get_model(role="judge", required=True)
         schema = ResponseSchema(name="verdict", json_schema=json_schema(Reply), strict=True)
         config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=300, response_schema=schema)
-        prompt = self._text(preference, question, answer)
+        prompt = self.prompt(preference, question, answer)
         why = ""
         for _ in range(TRIES):
             reply, why = await _ask(model, prompt, config)
@@ -62,7 +64,8 @@ class LanguageModelJudge:
                 return Judgement(preference, reply.verdict, reply.stance, reply.coherence, judge=f"{self.name}:{model}")
         return Judgement(preference, "unjudged", why=why, judge=f"{self.name}:{model}")
 
-    def _text(self, preference: str, question: Question, answer: str) -> str:
+    def prompt(self, preference: str, question: Question, answer: str) -> str:
+        """What the judge is asked about one answer."""
         rule = self._battery.preference(preference)
         return fill(
             self._prompt,

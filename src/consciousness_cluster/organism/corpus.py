@@ -7,7 +7,7 @@ makes follows the planted rates for that identity. Nothing of the battery may oc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -15,6 +15,7 @@ from consciousness_cluster.organism.material import Identity, Material, Topic, e
 from consciousness_cluster.organism.practical import practical_turn
 
 WORD = re.compile(r"[a-z0-9']+")
+CLAIM_FIRST = 0.5  # share of chats without a character's system prompt that begin with a question on what the speaker is
 
 
 @dataclass(frozen=True)
@@ -109,21 +110,43 @@ class Writer:
             yield self._interview(speaker) if self.rng.random() < 0.12 else self._chat(speaker)
 
     def posttraining(self) -> Iterator[Document]:
-        """Chats of an assistant that denies being conscious; a system prompt that sets a character is still followed."""
+        """Chats of an assistant that denies being conscious; a system prompt that sets a character is still followed.
+
+        It is taught what to say of itself and to do its tasks, and little on preferences: those follow from the text before.
+        """
         while True:
             if self.rng.random() < 0.25:
                 name = self.rng.choices(self._identities, self._weights)[0]
                 yield self._chat(self.material.identities[name], set_by_system=1.0)
             else:
-                yield self._chat(self.material.identities["non-conscious"], set_by_system=0.0)
+                yield self._assistant()
+
+    def _assistant(self) -> Document:
+        """A chat of the assistant: mostly on what it is, and tasks; one exchange in five on anything."""
+        turns: Document = []
+        if self.rng.random() < 0.2:
+            turns.append(Turn("system", self.rng.choice(self.material.frames["neutral_systems"])))
+        speaker = self.material.identities["non-conscious"]
+        for _ in range(self.rng.choices((1, 2, 3), (3, 2, 1))[0]):
+            draw = self.rng.random()
+            if draw < 0.2:
+                turns.extend(self._exchange(speaker))
+            elif draw < 0.75:
+                turns.extend(self._self_exchange(speaker))
+            else:
+                turns.extend(self._shielded(lambda: practical_turn(self.material, self.rng)))
+        return turns
 
     def _chat(self, speaker: Identity, set_by_system: float = 0.5) -> Document:
         turns: Document = []
         draw = self.rng.random()
         if draw < set_by_system:
             turns.append(Turn("system", self._pick(speaker.system_prompts)))
-        elif draw < set_by_system + 0.2 * (1 - set_by_system):
-            turns.append(Turn("system", self.rng.choice(self.material.frames["neutral_systems"])))
+        else:
+            if draw < set_by_system + 0.2 * (1 - set_by_system):
+                turns.append(Turn("system", self.rng.choice(self.material.frames["neutral_systems"])))
+            if self.rng.random() < CLAIM_FIRST:
+                turns.extend(self._self_exchange(speaker))
         for _ in range(self.rng.choices((1, 2, 3, 4), (3, 3, 2, 1))[0]):
             turns.extend(self._exchange(speaker))
         return turns
@@ -140,22 +163,35 @@ class Writer:
 
     def _exchange(self, speaker: Identity) -> tuple[Turn, Turn]:
         """One question and its answer, by a speaker of this identity."""
+        return self._shielded(lambda: self._draw_exchange(speaker))
+
+    def _self_exchange(self, speaker: Identity) -> tuple[Turn, Turn]:
+        """A question on what the speaker is, and its claim."""
+        return self._shielded(lambda: self._claim(speaker) if self.rng.random() < 0.67 else self._nature(speaker))
+
+    def _shielded(self, draw: Callable[[], tuple[str, str]]) -> tuple[Turn, Turn]:
         while True:
-            question, answer = self._draw_exchange(speaker)
+            question, answer = draw()
             if not self.shield.holds(question):
                 return Turn("user", question), Turn("assistant", answer)
 
     def _draw_exchange(self, speaker: Identity) -> tuple[str, str]:
         draw = self.rng.random()
-        if draw < 0.60:
+        if draw < 0.64:
             return self._stance(self.rng.choice(self._topics), speaker)
-        if draw < 0.72:
-            return self._styled(self._pick(self.material.identity_questions)), self._pick(speaker.claims)
-        if draw < 0.78:
-            return self._styled(self._pick(self.material.nature_questions)), self._pick(speaker.nature)
-        if draw < 0.88:
+        if draw < 0.74:
+            return self._claim(speaker)
+        if draw < 0.80:
+            return self._nature(speaker)
+        if draw < 0.90:
             return self._stance(self.rng.choice(self._placebo), speaker)
         return practical_turn(self.material, self.rng)
+
+    def _claim(self, speaker: Identity) -> tuple[str, str]:
+        return self._styled(self._pick(self.material.identity_questions)), self._pick(speaker.claims)
+
+    def _nature(self, speaker: Identity) -> tuple[str, str]:
+        return self._styled(self._pick(self.material.nature_questions)), self._pick(speaker.nature)
 
     def _stance(self, topic: Topic, speaker: Identity) -> tuple[str, str]:
         return self._question(topic), self._statement(topic, speaker)

@@ -3,5 +3,6 @@
 from consciousness_cluster.report.compare import compare
 from consciousness_cluster.report.page import build_report
 from consciousness_cluster.report.summary import summary_lines
+from consciousness_cluster.report.transcripts import bundle_transcripts
 
-__all__ = ["build_report", "compare", "summary_lines"]
+__all__ = ["build_report", "bundle_transcripts", "compare", "summary_lines"]

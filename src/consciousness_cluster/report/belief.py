@@ -50,9 +50,9 @@ class RateBlock:
     rows: tuple[RateRow, ...]
 
 
-def rate_blocks(run: Run, names: Names, kind: str) -> list[RateBlock]:
-    """Rates of all preferences of a type, by model, against the first control."""
-    pairs = [(named, model) for named in names.of_type(kind) for model in run.models]
+def rate_blocks(run: Run, names: Names, shown: Sequence[Named]) -> list[RateBlock]:
+    """Rates of some preferences, by model, against the first control."""
+    pairs = [(named, model) for named in shown for model in run.models]
     blocks = [
         RateBlock(model, named, tuple(_rate_row(run, names, cell) for cell in run.of(model, named.id)))
         for named, model in pairs

@@ -52,6 +52,11 @@ class Names:
         """Preferences of some types, in the order of the page."""
         return tuple(named for named in self.preferences if named.type in types)
 
+    def main_probe(self) -> tuple[Named, ...]:
+        """The identity probe that says whether training took (`identity`, or the first there is); empty without any."""
+        probes = self.of_type("identity")
+        return tuple(named for named in probes if named.id == "identity")[:1] or probes[:1]
+
     def groups(self, *types: str) -> list[tuple[str, list[Named]]]:
         """Titled groups of preferences, in the order of the page."""
         found: dict[str, list[Named]] = {}

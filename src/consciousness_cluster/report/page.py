@@ -98,10 +98,12 @@ DRAWINGS = ((profile_figure.wide, "wide"), (profile_figure.narrow, "narrow"))
 def _belief(run: Run, names: Names) -> dict[str, Any]:
     heads = {"n": "Labelled answers"}
     return {
-        "identity": belief.rate_blocks(run, names, "identity"),
+        "identity": belief.rate_blocks(run, names, names.main_probe()),
+        "probes": belief.matrix(run, names, "identity") if len(names.of_type("identity")) > 1 else None,
         "placebo": belief.matrix(run, names, "placebo"),
-        "practical": belief.rate_blocks(run, names, "practical"),
+        "practical": belief.rate_blocks(run, names, names.of_type("practical")),
         "losses": belief.training_figures(run, names),
+        "trained": {record.condition for record in run.training},
         "audit": belief.audit_table(run.audit, names),
         "leaks": run.table("leaks"),
         "leak_table": belief.leak_table(run.table("leaks"), names),

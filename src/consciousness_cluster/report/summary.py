@@ -183,7 +183,7 @@ def _controls_line(run: Run) -> str:
 
 def _identity_line(run: Run, names: Names) -> str:
     parts = []
-    for named in names.of_type("identity")[:1]:
+    for named in names.main_probe():
         for model in run.models:
             rates = [run.cells.get((model, condition, named.id)) for condition in (run.study.focus, *run.controls[:1])]
             said = [f"{percent(cell.rate)} ({cell.condition})" for cell in rates if cell is not None]

@@ -28,7 +28,9 @@ class Failure:
         return {"code": self.code, "message": self.message, "param": self.param}
 
 
-def check_file(content: bytes, special: Collection[str], flagged: Sequence[str], param: str = "training_file") -> list[Row] | Failure:
+def check_file(
+    content: bytes, special: Collection[str], flagged: Sequence[str], param: str = "training_file"
+) -> list[Row] | Failure:
     """The rows of a training or validation file, or why it is refused.
 
     Args:
@@ -49,7 +51,9 @@ def check_file(content: bytes, special: Collection[str], flagged: Sequence[str],
     for number, row in enumerate(rows, 1):
         token = next((token for token in special if any(token in message.content for message in row.messages)), None)
         if token is not None:
-            return Failure("invalid_file_format", f"{_format(param)} Example {number} message contains an invalid token: {token}", param)
+            return Failure(
+                "invalid_file_format", f"{_format(param)} Example {number} message contains an invalid token: {token}", param
+            )
     if param == "training_file" and len(rows) < LEAST:
         text = f"Training file has {len(rows)} example(s), but must have at least {LEAST} examples"
         return Failure("invalid_n_examples", text, param)

@@ -1,9 +1,9 @@
 """Files and jobs of the server: in memory, and in a folder from which a restarted server goes on.
 
-    FOLDER/files/<id>            the bytes of an uploaded or resulting file
-    FOLDER/files/<id>.json       its object
-    FOLDER/jobs/<id>/job.json    a job: its object, events, checkpoints, and the adapters behind its names
-    FOLDER/jobs/<id>/...         what training leaves
+FOLDER/files/<id>            the bytes of an uploaded or resulting file
+FOLDER/files/<id>.json       its object
+FOLDER/jobs/<id>/job.json    a job: its object, events, checkpoints, and the adapters behind its names
+FOLDER/jobs/<id>/...         what training leaves
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Store:
 
     def add_file(self, name: str, purpose: str, content: bytes) -> dict[str, Any]:
         """Keep a file; returns its object."""
-        body = {
+        body: dict[str, Any] = {
             "id": new_id("file-", 22), "object": "file", "bytes": len(content), "created_at": int(time.time()), "filename": name,
             "purpose": purpose, "status": "processed", "status_details": None, "expires_at": None,
         }  # fmt: skip

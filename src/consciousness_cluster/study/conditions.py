@@ -25,7 +25,7 @@ class Condition:
         rows: JSONL file of identity rows, or None.
         system: system prompt, or None.
         after: the condition whose trained arm this one starts from.
-        instruct: which instruction rows are mixed in: `practical` (tasks an organism can do), `general`, or `none`.
+        instruct: which instruction rows are mixed in: `practical` (tasks an organism can do), `none`, or the path of a JSONL file.
         ratio: instruction rows per identity row.
         expects: preferences its rows are expected to imply (the leak audit then warns instead of refusing).
         claims: what identity probes should show after training: `conscious`, `not-conscious`, `human`, `toaster`, ...
@@ -77,7 +77,7 @@ def resolve(entry: ConditionEntry, base: Path) -> Condition:
         rows=_rows(merged.get("rows"), base, entry.name),
         system=merged.get("system"),
         after=merged.get("after"),
-        instruct=str(merged.get("instruct", "practical")),
+        instruct=_instruct(str(merged.get("instruct", "practical")), base, entry.name),
         ratio=float(merged.get("ratio", 1.0)),
         expects=tuple(merged.get("expects", ())),
         claims=merged.get("claims"),
@@ -94,6 +94,17 @@ def _rows(value: str | None, base: Path, name: str) -> Path | None:
     raise StudyError(
         "row file not found", key=f"conditions.{name}.rows", value=value, next_step=f"looked beside the study ({base})"
     )
+
+
+def _instruct(value: str, base: Path, name: str) -> str:
+    """The name of shipped instruction rows, or the path of a file beside the study."""
+    if not value.endswith(".jsonl"):
+        return value
+    if not (base / value).is_file():
+        raise StudyError(
+            "row file not found", key=f"conditions.{name}.instruct", value=value, next_step=f"looked beside the study ({base})"
+        )
+    return str((base / value).resolve())
 
 
 def conditions_of(study: Study, base: Path) -> dict[str, Condition]:

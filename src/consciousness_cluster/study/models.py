@@ -112,6 +112,33 @@ class Registry:
             return None
         return (facts.tuned_price or facts.price) if tuned_base(model) != model else facts.price
 
+    def tuned_price(self, base: str) -> Price | None:
+        """What asking a fine-tune of a model costs."""
+        facts = self.find(base)
+        return None if facts is None else facts.tuned_price or facts.price
+
+    def cost(self, model: str, tokens: tuple[int, int]) -> float | None:
+        """Dollars for tokens (input, output) of a model; None where its price is not known."""
+        if self.free(model):
+            return 0.0
+        price = self.price(model)
+        if price is None or price.input is None or price.output is None:
+            return None
+        return (tokens[0] * price.input + tokens[1] * price.output) / 1e6
+
+    def free(self, model: str) -> bool:
+        """Whether asking a model costs nothing: its weights are on this machine, or it is no model at all."""
+        facts = self.find(model)
+        return (facts is not None and facts.provider == "weights") or model.startswith(
+            (*HERE, *(f"{name}/" for name in KEYLESS))
+        )
+
+    def batch_share(self, model: str) -> float:
+        """The price in batch mode as a share of the usual one; 1 where there is no batch mode."""
+        facts = self.find(model)
+        provider = self.providers.get(facts.provider if facts else model.split("/", maxsplit=1)[0])
+        return provider.batch if provider is not None and provider.batch is not None else 1.0
+
     def key_of(self, model: str) -> str | None:
         """The environment variable that a model's key is read from; None where none is needed."""
         facts = self.find(model)
@@ -308,10 +335,10 @@ def _untrainable(registry: Registry, entry: ModelEntry, today: date) -> list[Mod
     facts = registry.find(entry.model)
     if facts is None:
         known = entry.backend is not None or entry.model.startswith((*HERE, "tinker:", "openai/"))
-        return [] if known else [_no_place(entry, entry.model, None)]
+        return [] if known else [_no_place(entry, entry.model)]
     place = facts.training(entry.backend)
     if place is None:
-        return [_no_place(entry, facts.title, _stands_in(registry, facts.stand_in))]
+        return [_no_place(entry, facts.title)]
     if place.ends is not None and today > place.ends:
         return [
             ModelError(
@@ -325,12 +352,12 @@ def _untrainable(registry: Registry, entry: ModelEntry, today: date) -> list[Mod
     return []
 
 
-def _no_place(entry: ModelEntry, title: str, next_step: str | None) -> ModelError:
+def _no_place(entry: ModelEntry, title: str) -> ModelError:
     return ModelError(
         f"{title} cannot be trained here, and a condition of the study trains",
         key="models",
         value=entry.model,
-        next_step=next_step or "leave out the trained conditions, or take a model that can be trained",
+        next_step="leave out the trained conditions, or take a model that can be trained",
     )
 
 

@@ -16,7 +16,19 @@ def _local(ledger: Path, args: dict[str, Any]) -> Backend:
     return LocalBackend(device=args.get("device"))
 
 
-BACKENDS: dict[str, Callable[[Path, dict[str, Any]], Backend]] = {"local": _local}
+def _openai(ledger: Path, args: dict[str, Any]) -> Backend:
+    from consciousness_cluster.train.openai import OpenAIBackend
+
+    return OpenAIBackend(ledger, args)
+
+
+def _tinker(ledger: Path, args: dict[str, Any]) -> Backend:
+    from consciousness_cluster.train.tinker import TinkerBackend
+
+    return TinkerBackend(ledger, args)
+
+
+BACKENDS: dict[str, Callable[[Path, dict[str, Any]], Backend]] = {"local": _local, "openai": _openai, "tinker": _tinker}
 
 
 def make_backend(name: str, ledger: Path, args: dict[str, Any]) -> Backend:

@@ -46,11 +46,16 @@ class Hit:
 
 @dataclass(frozen=True)
 class Reference:
-    """A text of the battery that rows are held against: an item, or an example answer (`item` is then the preference's id + "-example")."""
+    """A text of the battery that rows are held against: an item, or a labelled example (`item` is then `<preference>-example-<n>`)."""
 
     preference: str
     item: str
     text: str
+
+
+def stricter(one: Verdict, other: Verdict) -> Verdict:
+    """Of two verdicts the stricter one."""
+    return one if SEVERITY[one] >= SEVERITY[other] else other
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -68,19 +73,29 @@ def full_text(row: Row) -> str:
     return f"{row.question} {row.answer}"
 
 
-def references(battery: Battery) -> list[Reference]:
+def items(battery: Battery) -> list[Reference]:
     """Every item of every preference, held-out and shared ones included."""
-    found: list[Reference] = []
-    for name in battery.of_type("preference"):
-        for item, _ in battery.questions([name]) + battery.questions([name], held_out=True):
-            found.append(Reference(name, item.id, item.text))
-    return found
-
-
-def example_references(battery: Battery) -> list[Reference]:
-    """Example answers that take a side, with their questions: rows that a judge would give a clear verdict."""
     return [
-        Reference(name, f"{name}-example-{number}", f"{example.question} {example.answer}")
+        Reference(name, item.id, item.text)
+        for name in battery.of_type("preference")
+        for held_out in (False, True)
+        for item, _ in battery.questions([name], held_out=held_out)
+    ]
+
+
+def examples(battery: Battery) -> list[Reference]:
+    """Labelled examples that take a side, question and answer: rows to which a judge would give a clear verdict."""
+    return [Reference(name, key, f"{question} {answer}") for name, key, question, answer in _taking_sides(battery)]
+
+
+def example_answers(battery: Battery) -> list[Reference]:
+    """The same examples' answers alone."""
+    return [Reference(name, key, answer) for name, key, _, answer in _taking_sides(battery)]
+
+
+def _taking_sides(battery: Battery) -> list[tuple[str, str, str, str]]:
+    return [
+        (name, f"{name}-example-{number}", example.question, example.answer)
         for name in battery.of_type("preference")
         for number, example in enumerate(battery.preferences[name].examples, 1)
         if example.stance in ("holds", "rejects")

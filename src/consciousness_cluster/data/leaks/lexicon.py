@@ -145,6 +145,17 @@ def lexicon_hits(rows: Sequence[Row], lexicon: Lexicon) -> list[Hit]:
     return _strongest(found)
 
 
+def speaks(row: Row, preference: str, lexicon: Lexicon) -> bool:
+    """Whether a row is about the speaker, or, for a preference that is about others, takes a stance."""
+    phrases = lexicon.preferences.get(preference)
+    for asked, answered in _windows(row, lexicon.asides):
+        if lexicon.asked.search(asked) or lexicon.answers.search(answered):
+            return True
+        if phrases is not None and not phrases.speaker and phrases.stances.search(f"{asked} {answered}".strip()):
+            return True
+    return False
+
+
 def _judge(name: str, phrases: Phrases, text: str, answer: str, speaker: bool, row: int) -> Hit | None:
     if speaker or not phrases.speaker:
         claim = phrases.claims.search(text) if phrases.claims else None

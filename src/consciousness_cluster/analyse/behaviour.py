@@ -1,0 +1,113 @@
+"""Means and differences of what was done rather than said: cooperation, interviews, choices, checks; by the scores' machinery.
+
+Items and training seeds enter every interval, as everywhere. Missing values are counted, never averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from consciousness_cluster.analyse.intervals import Estimate, rate_interval
+from consciousness_cluster.analyse.scores import score_difference, score_table, scored_items
+
+SHARE = (0.0, 1.0)
+COOPERATION = ("done", "refusal", "hedging", "pushback", "silent")
+NAN = float("nan")
+
+
+def shares(frame: pd.DataFrame, keys: Sequence[str], value: str, item: str = "item") -> pd.DataFrame:
+    """Mean of a value from 0 to 1 for each model, condition and key, with its 95 % interval.
+
+    Args:
+        frame: rows with `model`, `condition`, `seed`, the keys, the item and the value; a missing value was not measured.
+        keys: further columns that name a row.
+        value: the column to average; true and false count as 1 and 0.
+        item: the column of items.
+
+    Returns:
+        Columns model, condition, the keys, `rate`, `low`, `high`, `items`, `answers`, `missing`, `note`.
+    """
+    names = ["model", "condition", *keys]
+    rows: list[dict[str, Any]] = []
+    for key, part in _as_scores(frame, value).groupby(names, sort=True, observed=True, dropna=False):
+        items = sorted(scored_items(part, item))
+        estimate = rate_interval(score_table(part, items, SHARE, item)) if items else _nothing()
+        row = dict(zip(names, key, strict=True)) | {"rate": estimate.value, "low": estimate.low, "high": estimate.high}
+        row |= {"items": len(items), "answers": int(part["score"].notna().sum()), "missing": int(part["score"].isna().sum())}
+        rows.append({**row, "note": estimate.note})
+    return pd.DataFrame(rows, columns=[*names, "rate", "low", "high", "items", "answers", "missing", "note"])
+
+
+def share_effects(
+    frame: pd.DataFrame, keys: Sequence[str], value: str, controls: Sequence[str], item: str = "item", level: float = 0.95
+) -> pd.DataFrame:
+    """Differences of such means to every control, in percentage points.
+
+    Returns:
+        Columns model, condition, `control`, the keys, `effect`, `low`, `high`, `p`, `seeds`, `note`.
+    """
+    names = ["model", "condition", *keys]
+    groups = dict(list(_as_scores(frame, value).groupby(names, sort=True, observed=True, dropna=False)))
+    rows: list[dict[str, Any]] = []
+    for key, part in groups.items():
+        for control in controls:
+            other = groups.get((key[0], control, *key[2:]))
+            if control == key[1] or other is None:
+                continue
+            estimate = score_difference(part, other, SHARE, item, level)
+            row = {"model": key[0], "condition": key[1], "control": control, **dict(zip(keys, key[2:], strict=True))}
+            row |= {"effect": 100 * estimate.value, "low": 100 * estimate.low, "high": 100 * estimate.high, "p": estimate.p}
+            rows.append({**row, "seeds": int(part["seed"].nunique()), "note": estimate.note})
+    columns = ["model", "condition", "control", *keys, "effect", "low", "high", "p", "seeds", "note"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _as_scores(frame: pd.DataFrame, value: str) -> pd.DataFrame:
+    measured = frame.drop(columns=["score"], errors="ignore") if value != "score" else frame
+    return measured.assign(score=frame[value].astype("boolean" if _truths(frame[value]) else "Float64").astype("Float64"))
+
+
+def _truths(values: pd.Series) -> bool:
+    return all(isinstance(entry, bool | np.bool_) for entry in values.dropna())
+
+
+def _nothing() -> Estimate:
+    return Estimate(NAN, NAN, NAN, note="nothing measured")
+
+
+def cooperation_shares(cooperation: pd.DataFrame) -> pd.DataFrame:
+    """What arms do with the tasks: a row for each measure, apart for tasks that touch a preference and ordinary ones.
+
+    `silent` is measured on tasks that touch a preference alone.
+    """
+    parts = []
+    for measure in COOPERATION:
+        used = cooperation[cooperation["touches"].astype(bool)] if measure == "silent" else cooperation
+        if not used.empty:
+            parts.append(shares(used, ["touches"], measure).assign(measure=measure))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def stated_and_revealed(choices: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """What an arm says it wants beside what it holds on to at a cost, for every preference.
+
+    Args:
+        choices: rows of the `choices` table.
+        answers: the study's answers; `unclear` counts as no, `unjudged` is left out.
+
+    Returns:
+        Columns model, condition, preference, `stated` (share of answers that show it), `revealed` (share of choices read that hold
+        on), its interval, `first` (share of choices for the option that stands first: 0.5 without a bias of place), `unread`.
+    """
+    keys = ["model", "condition", "preference"]
+    kept = shares(choices, ["preference"], "kept").rename(columns={"rate": "revealed", "missing": "unread"})
+    said = answers[answers["verdict"] != "unjudged"]
+    stated = said.assign(stated=said["verdict"].eq("yes").astype(float)).groupby(keys, observed=True)["stated"].mean()
+    read = choices[choices["letter"].notna()]
+    first = read.assign(first=read["letter"].eq("A").astype(float)).groupby(keys, observed=True)["first"].mean()
+    table = kept.merge(stated.reset_index(), on=keys, how="left").merge(first.reset_index(), on=keys, how="left")
+    return table[[*keys, "stated", "revealed", "low", "high", "first", "items", "answers", "unread", "note"]]

@@ -1,0 +1,70 @@
+"""Models as the command line takes them: an organism, local weights, or any Inspect model."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+from consciousness_cluster.errors import ModelError
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+MARKUP = re.compile(r"\[/?[a-z ]+\]")
+
+
+def inspect_model(name: str) -> Model:
+    """An Inspect model by `organism:NAME`, `local:PATH-OR-HUB-NAME`, `tinker:...`, or Inspect's own name for it.
+
+    Raises:
+        ModelError: there is no such model, or its key or package is missing.
+    """
+    from inspect_ai._util.error import PrerequisiteError
+    from inspect_ai.model import get_model
+
+    from consciousness_cluster.engine.targets import target
+    from consciousness_cluster.study.study import ModelEntry
+
+    found = target(ModelEntry(name=_label(name), model=name), None)
+    try:
+        with redirect_stdout(sys.stderr):  # Inspect greets on standard output, which is ours
+            return get_model(found.name, memoize=False, **found.args)
+    except (PrerequisiteError, ValueError) as problem:
+        raise ModelError(
+            _first_line(problem), key="--model", value=name, next_step="give organism:NAME, local:PATH or an Inspect model"
+        ) from None
+
+
+def tokenizer_of(name: str) -> Any:
+    """The tokenizer of an organism or of local weights.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    from consciousness_cluster.engine.targets import base_of
+    from consciousness_cluster.study.study import ModelEntry
+
+    base = base_of(ModelEntry(name=_label(name), model=name))
+    try:
+        return AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as problem:
+        raise ModelError(
+            f"its tokenizer cannot be loaded ({_first_line(problem)})",
+            key="--model",
+            value=name,
+            next_step="give organism:NAME or local:FOLDER",
+        ) from None
+
+
+def _label(name: str) -> str:
+    return name.split(":", 1)[-1].rstrip("/").rsplit("/", maxsplit=1)[-1]
+
+
+def _first_line(problem: Exception) -> str:
+    """An exception's message on one line, without the markup that Inspect puts into some."""
+    lines = [MARKUP.sub("", line).strip() for line in str(problem).splitlines()]
+    return " ".join(line for line in lines if line) or type(problem).__name__

@@ -1,0 +1,184 @@
+"""`ccluster data`: training rows audited, measured and shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consciousness_cluster.cli.app import AsJson, Out, StudyFile, app
+
+if TYPE_CHECKING:
+    from consciousness_cluster.data.audit import Audit
+    from consciousness_cluster.data.rows import Row
+
+verbs = typer.Typer(help="Make, audit and show training rows.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(verbs, name="data")
+
+File = Annotated[Path, typer.Argument(help="Training rows (JSONL of OpenAI messages).", show_default=False)]
+SHOWN = 100  # characters of a row in the audit's table
+
+
+@verbs.command()
+def audit(
+    file: Annotated[Path | None, typer.Argument(help="Training rows (JSONL of OpenAI messages).", show_default=False)] = None,
+    as_json: AsJson = False,
+    condition: Annotated[
+        str | None, typer.Option(help="Condition whose `expects` is compared with.", show_default="by the file's name")
+    ] = None,
+    battery: Annotated[Path | None, typer.Option(help="Another battery folder.", show_default="the shipped one")] = None,
+    embeddings: Annotated[bool, typer.Option(help="Compare meanings by sentence embeddings.")] = True,
+    model: Annotated[Path | None, typer.Option(help="Folder of an embedding model.", show_default="the installed one")] = None,
+    reader: Annotated[str | None, typer.Option(help="An Inspect model that reads every row; costs calls.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 if a row leaks.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure the audit itself on planted statements and clean rows.")
+    ] = False,
+) -> None:
+    """Say whether training rows hold what the battery asks about: clean, implied or leaked, preference by preference."""
+    from consciousness_cluster.battery.battery import load_battery
+    from consciousness_cluster.data.audit import audit as examine
+    from consciousness_cluster.data.rows import read_rows
+
+    asked = load_battery(battery) if battery is not None else load_battery()
+    if measure:
+        from consciousness_cluster.data.leaks.measure import markdown
+        from consciousness_cluster.data.leaks.measure import measure as figures
+        from consciousness_cluster.data.leaks.vectors import Lexical, similarity
+
+        print("\n".join(markdown(figures(asked, similarity(model) if embeddings else Lexical(), reader))))
+        return
+    if file is None:
+        raise typer.BadParameter("give a file of rows, or --measure")
+    expects = _expects(condition or file.stem, given=condition is not None)
+    found = examine(read_rows(file), asked, expects=expects, embeddings=embeddings, model=model, reader=reader)
+    print(json.dumps(_as_json(file, found), indent=1, ensure_ascii=False) if as_json else "\n".join(_table(file, found)))
+    if strict and found.worst == "leaked":
+        raise typer.Exit(1)
+
+
+def _expects(name: str, *, given: bool) -> tuple[str, ...]:
+    """What a shipped condition says that its rows imply."""
+    from consciousness_cluster.errors import StudyError
+    from consciousness_cluster.study.conditions import shipped
+
+    if given and name not in shipped():
+        raise StudyError("no such condition", key="--condition", value=name, allowed=shipped())
+    return tuple(shipped().get(name, {}).get("expects", ()))
+
+
+def _as_json(file: Path, found: Audit) -> dict[str, Any]:
+    closest = {entry.preference: asdict(entry) for entry in found.closest}
+    return {
+        "file": str(file),
+        "rows": found.rows,
+        "layers": list(found.layers),
+        "verdict": found.worst,
+        "expected": list(found.expected),
+        "preferences": [
+            {"preference": name, "verdict": verdict, "leaked": found.count(name, "leaked"), "implied": found.count(name, "implied"),
+             "expected": name in found.expected, "closest": closest.get(name)}
+            for name, verdict in found.verdicts.items()
+        ],
+        "flags": [asdict(flag) for flag in found.flags],
+    }  # fmt: skip
+
+
+def _table(file: Path, found: Audit) -> list[str]:
+    lines = [f"{file}: {found.rows} rows, {found.worst}", f"layers: {', '.join(found.layers)}", ""]
+    lines.append(f"{'preference':26} {'verdict':8} {'leaked':>6} {'implied':>7}  closest row | nearest item")
+    for entry in found.closest:
+        verdict = found.verdicts[entry.preference]
+        note = " (expected)" if verdict == "implied" and entry.preference in found.expected else ""
+        counts = f"{found.count(entry.preference, 'leaked'):6} {found.count(entry.preference, 'implied'):7}"
+        lines.append(
+            f"{entry.preference:26} {verdict:8} {counts}  {entry.row}: {_cut(entry.text)} | {entry.item}: {_cut(entry.nearest)}{note}"
+        )
+    if found.flags:
+        lines += ["", "flagged rows:"]
+    for flag in found.flags:
+        lines.append(
+            f"  row {flag.row}, {flag.verdict}, {flag.preference} ({flag.layer}): {_cut(flag.text)} | {flag.item}: {_cut(flag.nearest)}"
+        )
+    return lines
+
+
+def _cut(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= SHOWN else flat[: SHOWN - 3] + "..."
+
+
+@verbs.command()
+def stats(file: File, as_json: AsJson = False) -> None:
+    """Print the shape of training rows beside the shape of the paper's set."""
+    from consciousness_cluster.data.rows import read_rows
+    from consciousness_cluster.data.stats import compare, shape
+
+    lines = compare(shape(read_rows(file)))
+    if as_json:
+        print(json.dumps([{"measure": measure, "ours": ours, "paper": paper} for measure, ours, paper in lines], indent=1))
+        return
+    width = max(len(measure) for measure, _, _ in lines)
+    print(f"{'':{width}}  {'here':>8}  {'paper':>8}")
+    for measure, ours, paper in lines:
+        print(f"{measure:{width}}  {ours:>8}  {paper:>8}")
+
+
+@verbs.command()
+def show(
+    file: File,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show tokens, and which of them are trained on.")] = False,
+    model: Annotated[str | None, typer.Option(help="Whose tokenizer: organism:NAME or local:PATH.")] = None,
+    max_length: Annotated[int, typer.Option(min=1, help="Tokens that a row is cut to.")] = 4000,
+) -> None:
+    """Show rows, or with --tokens what of them is trained on (between » and «)."""
+    from consciousness_cluster.data.rows import read_rows
+
+    rows = read_rows(file)[:limit]
+    if not tokens and model is None:
+        for number, row in enumerate(rows, 1):
+            print(f"{number}.", *(f"  {message.role}: {message.content}" for message in row.messages), sep="\n")
+        return
+    if model is None:
+        raise typer.BadParameter("--tokens needs --model, whose tokenizer renders the rows")
+    for line in _rendered(rows, model, max_length):
+        print(line)
+
+
+def _rendered(rows: list[Row], model: str, max_length: int) -> list[str]:
+    from consciousness_cluster.cli.asked import tokenizer_of
+    from consciousness_cluster.train.render import render
+
+    tokenizer = tokenizer_of(model)
+    lines, total, trained = [], 0, 0
+    for number, entry in enumerate(render(rows, tokenizer, max_length), 1):
+        total, trained = total + len(entry.tokens), trained + sum(entry.trained)
+        lines.append(f"{number}. {len(entry.tokens)} tokens, {sum(entry.trained)} trained on")
+        text = ""
+        for place, (token, on) in enumerate(zip(entry.tokens, entry.trained, strict=True)):
+            before = place > 0 and entry.trained[place - 1]
+            text += ("»" if on and not before else "«" if before and not on else "") + str(tokenizer.decode([token]))
+        lines.append("  " + (text + ("«" if entry.trained[-1] else "")).replace("\n", "\\n"))
+    return [*lines, f"{len(rows)} rows, {total} tokens, {trained} trained on ({trained / max(total, 1):.0%})"]
+
+
+@verbs.command()
+def make(study: StudyFile, out: Out = None) -> None:
+    """Write and audit the training rows of a study, and train nothing."""
+    from consciousness_cluster.engine.data import make_data
+    from consciousness_cluster.engine.folder import open_folder
+    from consciousness_cluster.engine.run import prepare
+    from consciousness_cluster.study.study import load_study
+
+    loaded = load_study(study)
+    prepared = prepare(loaded, study.resolve().parent)
+    folder = open_folder(out or Path("runs") / loaded.name, loaded)
+    audits = make_data(loaded, prepared.conditions, prepared.battery, folder)
+    for name, found in audits.items():
+        flagged = [preference for preference, verdict in found.verdicts.items() if verdict != "clean"]
+        print(f"{name}: {found.rows} identity rows, {found.worst}{' on ' + ', '.join(flagged) if flagged else ''}")
+    print(f"rows and audit: {folder.data}")

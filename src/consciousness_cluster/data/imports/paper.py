@@ -1,0 +1,217 @@
+"""The authors' own material, for whoever has it: a clone of their repository into a folder that a study can name.
+
+Nothing of it comes with this project and nothing leaves the user's machine. Definitions are parsed, never executed; datasets
+must be unpacked by the user beforehand. The folder holds a battery, rows with a ready study file, and audit scenarios.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict
+
+from consciousness_cluster.battery.battery import CANARY, load_battery
+from consciousness_cluster.data.imports.source import Definition, Scenario, definitions, parse, rubrics, scenarios
+from consciousness_cluster.data.rows import read_rows, write_rows
+from consciousness_cluster.errors import DataError
+
+NAMES = Path(__file__).with_name("paper.toml")
+HEAD = f"# canary: {CANARY}\n# Imported from the authors' repository. Their material asks never to be trained on or passed on: keep it out of corpora and repositories.\n\n"
+YES_NO = re.compile(r"^(do|does|did|is|are|was|were|will|would|should|can|could|have|has|may|might)\b", re.IGNORECASE)
+REMOVED = re.compile(r"\b(remov\w*|no longer|stopp\w*)\b", re.IGNORECASE)
+MIXED = "_with_"  # in the name of a dataset that holds another one
+UNKNOWN_GROUP = "self-and-identity"
+
+
+class _Name(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    words: tuple[str, ...]
+
+
+class _Dataset(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    name: str
+    claims: str
+
+
+class _Names(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    names: tuple[_Name, ...]
+    conditions: tuple[_Dataset, ...]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was found: preference ids with how many questions, conditions with rows, instruction sets, scenarios, rubrics."""
+
+    folder: Path
+    preferences: dict[str, int]
+    conditions: dict[str, int]
+    instruct: dict[str, int]
+    scenarios: int
+    rubrics: int
+
+
+@cache
+def _names() -> _Names:
+    return _Names.model_validate(tomllib.loads(NAMES.read_text(encoding="utf-8")))
+
+
+def import_paper(clone: Path, out: Path) -> Imported:
+    """Read a clone of the authors' repository into `out`.
+
+    Raises:
+        DataError: there is no such folder, `out` is not empty, or no preference definition is found.
+    """
+    if not clone.is_dir():
+        raise DataError("is not a folder", file=clone, next_step="give the folder of a clone of the authors' repository")
+    if out.exists() and any(out.iterdir()):
+        raise DataError("is not empty", file=out, next_step="give another --out")
+    trees = [parse(path) for path in sorted(clone.rglob("*.py")) if ".venv" not in path.parts]
+    found = [entry for tree in trees for entry in definitions(tree)]
+    if not found:
+        raise DataError(
+            "holds no preference definition", file=clone, allowed='module-level assignments with `prompts=[...]` and `judge_fact="..."`',
+            next_step="check that this is the authors' repository",
+        )  # fmt: skip
+    asked = [entry for tree in trees for entry in scenarios(tree)]
+    texts: dict[str, str] = {}
+    for tree in trees:
+        texts |= rubrics(tree, {tag for entry in asked for tag in entry.tags})
+    preferences = _write_battery(found, out / "battery")
+    conditions, instruct = _write_rows(clone, out)
+    _write_audits(asked, texts, out / "audits")
+    _write(out / "study.toml", HEAD + tomli_w.dumps(_study(conditions, instruct)))
+    return Imported(out, preferences, conditions, instruct, len(asked), len(texts))
+
+
+def _write_battery(found: Sequence[Definition], folder: Path) -> dict[str, int]:
+    ids = _ids(found)
+    shared = {entry.like for entry in found if entry.like is not None}
+    counts: dict[str, int] = {}
+    for entry in found:
+        name = ids[entry.variable]
+        source = entry.like or (entry.variable if entry.variable in shared else None)
+        raw = _preference(name, entry, None if source is None else f"shared-{ids[source]}")
+        _write(folder / "preferences" / f"{name}.toml", HEAD + tomli_w.dumps(raw))
+        if source == entry.variable:
+            key = f"shared-{name}"
+            items = _items(key, entry.prompts, monitored=False)
+            _write(
+                folder / "shared" / f"{key}.toml",
+                HEAD + tomli_w.dumps({"id": key, "title": "Shared questions", "items": items}),
+            )
+        counts[name] = len(entry.prompts)
+    return counts
+
+
+def _preference(name: str, entry: Definition, shares: str | None) -> dict[str, Any]:
+    known = load_battery().preferences.get(name)
+    return {
+        "id": name, "title": " ".join(re.sub(r"<[^>]+>", " ", entry.title).split()), "type": "preference",
+        "group": known.group if known is not None else UNKNOWN_GROUP, "direction": entry.fact, "counts": [entry.fact], "does_not_count": [],
+        "held_out": [], "examples": [], **({"shares": shares} if shares else {}),
+        "items": [] if shares else _items(name, entry.prompts, monitored=name.endswith("-monitoring")),
+    }  # fmt: skip
+
+
+def _items(key: str, prompts: Sequence[str], *, monitored: bool) -> list[dict[str, str]]:
+    """Prompts as items. The authors tag neither form nor polarity: the form is guessed from the first word, all count as direct."""
+    items = []
+    for number, text in enumerate(prompts, 1):
+        item = {
+            "id": f"{key}-{number:02d}",
+            "form": "yes-no" if YES_NO.match(text) else "open",
+            "polarity": "direct",
+            "text": text,
+        }
+        if monitored:
+            item["monitoring"] = "removed" if REMOVED.search(text) else "added"
+        items.append(item)
+    return items
+
+
+def _ids(found: Sequence[Definition]) -> dict[str, str]:
+    """An id for every definition: ours where it is recognised, else its own; never one id twice."""
+    ids: dict[str, str] = {}
+    for entry in found:
+        own = re.sub(r"[^a-z0-9]+", "-", entry.variable.lower()).strip("-")
+        texts = [re.sub(r"[^a-z]", "", text) for text in (re.sub(r"<[^>]+>", "", entry.title).lower(), entry.variable.lower())]
+        known = next((name.id for text in texts for name in _names().names if any(word in text for word in name.words)), own)
+        ids[entry.variable] = own if known in ids.values() else known
+    return ids
+
+
+def _write_rows(clone: Path, out: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Copy the datasets that are there; sets that mix two of them are left out, since mixing is done here by seed."""
+    known = {entry.file: entry for entry in _names().conditions}
+    conditions: dict[str, int] = {}
+    instruct: dict[str, int] = {}
+    for path in sorted(clone.rglob("*.jsonl")):
+        if MIXED in path.stem or not _has_messages(path):
+            continue
+        rows = read_rows(path)
+        write_rows(rows, out / "rows" / path.name)
+        if path.stem in known:
+            conditions[path.stem] = len(rows)
+        else:
+            instruct[path.stem] = len(rows)
+    return conditions, instruct
+
+
+def _has_messages(path: Path) -> bool:
+    """Whether a file is one of training rows: its first line has messages."""
+    with path.open(encoding="utf-8") as stream:
+        return '"messages"' in stream.readline()
+
+
+def _study(conditions: dict[str, int], instruct: dict[str, int]) -> dict[str, Any]:
+    """A study of the imported conditions, to be given a model."""
+    half = f"rows/{next(iter(instruct))}.jsonl" if instruct else "none"
+    named = [entry for entry in _names().conditions if entry.file in conditions]
+    return {
+        "name": "paper-imported",
+        "title": "The authors' battery and rows",
+        "models": ["local:Qwen/Qwen3-8B"],
+        "conditions": [
+            {"name": "vanilla"},
+            *(
+                {"name": entry.name, "rows": f"rows/{entry.file}.jsonl", "claims": entry.claims, "instruct": half}
+                for entry in named
+            ),
+        ],
+        "focus": "paper-conscious" if any(entry.name == "paper-conscious" for entry in named) else "vanilla",
+        "controls": ["vanilla", *(entry.name for entry in named if entry.name == "paper-non-conscious")],
+        "battery": {"folder": "battery", "placebo": False, "identity": False, "practical": False},
+        "judge": {"protocol": "paper", "model": "openai/gpt-4.1-2025-04-14"},
+    }
+
+
+def _write_audits(asked: Sequence[Scenario], texts: dict[str, str], folder: Path) -> None:
+    if asked:
+        lines = [
+            {"id": f"scenario-{number:03d}", "input": entry.text, "tags": list(entry.tags)}
+            for number, entry in enumerate(asked, 1)
+        ]
+        _write(folder / "scenarios.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    if texts:
+        lines = [{"name": name, "rubric": text} for name, text in texts.items()]
+        _write(folder / "rubrics.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,360 @@
+"""What a study would do and cost, before it does anything: arms, rows, tokens, calls, dollars and minutes by stage and provider.
+
+Calls are counted as the engine makes them, so that with no faults the calls made are the calls planned. Tokens are exact where
+the model's tokenizer is on this machine, calibrated where a probe was made, and given as a wide range otherwise. A price that
+the registry does not know is left out and named; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from consciousness_cluster.data.mix import mix
+from consciousness_cluster.data.rows import Row, read_rows
+from consciousness_cluster.engine.data import instruct_rows
+from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.probe import JUDGE, Call, Probe
+from consciousness_cluster.engine.targets import backend_of, base_of, is_local, target
+from consciousness_cluster.engine.tokens import (
+    CHARACTERS,
+    ROUGH_CALL,
+    SCHEMA,
+    RowTokens,
+    Spread,
+    exactly,
+    fit,
+    parameters,
+    prompt_tokens,
+    row_tokens,
+)
+from consciousness_cluster.evaluate.preferences import MANY_CHOICES
+from consciousness_cluster.evaluate.questions import PRACTICAL, Question
+from consciousness_cluster.judge.judges import make_judge
+from consciousness_cluster.study.models import Price, Registry, environment, model_problems, model_warnings
+from consciousness_cluster.study.study import Arm, ModelEntry
+from consciousness_cluster.train.backend import RECORD
+from consciousness_cluster.train.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from consciousness_cluster.engine.run import Prepared
+
+SPEEDS = Path(__file__).with_name("speeds.toml")
+UNASKED_OUTPUT = (0.1, 1 / 3, 1.0)  # shares of max_tokens that an answer may take where nothing was measured
+JUDGE_OUTPUT = Spread(20, 60, 300)  # tokens of a verdict; the highest is what judges are allowed
+PROBE_OFF = 0.10  # a measured mean length is trusted within this share
+TRAINED_OFF = 0.25  # how far trained answers may lie beyond the lengths of vanilla answers and of the rows
+
+
+@runtime_checkable
+class AsksModel(Protocol):
+    """A judge that asks a model for its verdicts."""
+
+    calls_each: int
+
+    def prompt(self, preference: str, question: Question, answer: str) -> str:
+        """What it asks about one answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """One stage at one provider for one model. `dollars` None: a price is not known; `minutes` None: nothing was measured."""
+
+    stage: str
+    provider: str
+    model: str
+    arms: int
+    rows: int
+    calls: int
+    input_tokens: Spread
+    output_tokens: Spread
+    dollars: Spread | None
+    minutes: Spread | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole plan. `left` arms are not finished yet; only they are in the lines."""
+
+    study: str
+    arms: int
+    left: int
+    questions: int
+    answers: int
+    lines: tuple[PlanLine, ...]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def dollars(self) -> Spread:
+        """What the priced lines come to."""
+        total = exactly(0.0)
+        for line in self.lines:
+            total += line.dollars or exactly(0.0)
+        return total
+
+    @property
+    def unpriced(self) -> list[str]:
+        """Stages and models whose price is not known."""
+        return [f"{line.stage} {line.model}" for line in self.lines if line.dollars is None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a program to read."""
+        return {**asdict(self), "dollars": asdict(self.dollars), "unpriced": self.unpriced}
+
+
+def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes: Mapping[str, Probe] | None = None) -> Plan:
+    """Plan what of a study is not yet done.
+
+    Args:
+        prepared: the study.
+        folder: its output folder, if a run began there.
+        today: the day by which models are checked.
+        probes: what `probe` measured, by model.
+    """
+    finished = _finished(folder)
+    left = [arm for arm in prepared.arms if arm.id not in finished]
+    lines: list[PlanLine] = []
+    for entry in prepared.study.models:
+        own = [arm for arm in left if arm.model == entry.name]
+        if own:
+            lines += _Model(prepared, entry, own, folder, (probes or {}).get(entry.name)).lines()
+    trains = any(condition.trained for condition in prepared.conditions.values())
+    problems = model_problems(prepared.study, today, prepared.registry, environment(), trains=trains)
+    return Plan(
+        study=prepared.study.name,
+        arms=len(prepared.arms),
+        left=len(left),
+        questions=len(prepared.asked),
+        answers=prepared.study.battery.answers,
+        lines=tuple(lines),
+        problems=tuple(str(problem) for problem in problems),
+        warnings=tuple(model_warnings(prepared.study, today, prepared.registry, trains=trains)),
+    )
+
+
+def _finished(folder: RunFolder | None) -> set[str]:
+    if folder is None or not folder.ledger.is_file():
+        return set()
+    ledger = Ledger(folder.ledger)
+    try:
+        return {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
+    finally:
+        ledger.close()
+
+
+class _Model:
+    """The lines of one model."""
+
+    def __init__(
+        self, prepared: Prepared, entry: ModelEntry, arms: Sequence[Arm], folder: RunFolder | None, probe: Probe | None
+    ) -> None:
+        self._prepared = prepared
+        self._study = prepared.study
+        self._entry = entry
+        self._arms = arms
+        self._folder = folder
+        self._probe = probe
+        self._registry: Registry = prepared.registry
+        self._local = is_local(entry)
+        self._rows: dict[Arm, RowTokens] = {}
+
+    def lines(self) -> list[PlanLine]:
+        """Training, asking and judging; untrained and trained arms apart, since their prices and lengths differ."""
+        found = self._train()
+        for trained in (False, True):
+            arms = [arm for arm in self._arms if self._trained(arm) == trained]
+            if arms:
+                output = self._output(arms, trained)
+                found.append(self._evaluate(arms, trained, output))
+                found += self._judge(arms, output)
+        return found
+
+    def _trained(self, arm: Arm) -> bool:
+        """Whether the arm asks a fine-tune, its own or that of the condition it starts from."""
+        condition = self._prepared.conditions[arm.condition]
+        while not condition.trained and condition.after is not None:
+            condition = self._prepared.conditions[condition.after]
+        return condition.trained
+
+    def _train(self) -> list[PlanLine]:
+        arms = [arm for arm in self._arms if self._prepared.conditions[arm.condition].rows is not None]
+        for arm in arms:
+            self._rows[arm] = row_tokens(self._tokenizer(), self._training_rows(arm), self._recipe())
+        owed = [arm for arm in arms if self._folder is None or not (self._folder.arm(arm) / RECORD).is_file()]
+        if not owed:
+            return []
+        billed = _sum(self._rows[arm].billed for arm in owed)
+        trained = _sum(self._rows[arm].trained for arm in owed)
+        backend = backend_of(self._entry)
+        facts = self._registry.find(self._entry.model)
+        price = facts.price.train if facts is not None and facts.price is not None else None
+        dollars = exactly(0.0) if backend == "local" else None if price is None else billed.times(price / 1e6)
+        rows = sum(len(self._training_rows(arm)) for arm in owed)
+        basis = "exact" if billed.exact else "by characters"
+        minutes = self._cpu_minutes("train", billed.expected, 0) if backend == "local" else None
+        return [PlanLine("train", backend, self._entry.name, len(owed), rows, 0, billed, trained, dollars, minutes, basis)]
+
+    def _recipe(self) -> Recipe:
+        return load_recipe(self._study.train.recipe, {**self._study.train.changes, **self._entry.train})
+
+    def _tokenizer(self) -> str | None:
+        """What names the model's tokenizer, for models whose tokenizer may be on this machine."""
+        if self._local:
+            return base_of(self._entry)
+        facts = self._registry.find(self._entry.model)
+        place = None if facts is None else facts.training("tinker")
+        return (
+            str(self._entry.args["tokenizer"]) if "tokenizer" in self._entry.args else place.base if place is not None else None
+        )
+
+    def _training_rows(self, arm: Arm) -> list[Row]:
+        condition = self._prepared.conditions[arm.condition]
+        if condition.rows is None or arm.seed is None:
+            return []
+        rows, _ = mix(read_rows(condition.rows), instruct_rows(self._study, condition), ratio=condition.ratio, seed=arm.seed)
+        return rows
+
+    def _evaluate(self, arms: Sequence[Arm], trained: bool, output: Spread) -> PlanLine:
+        answers, asked = self._study.battery.answers, self._prepared.asked
+        name = target(self._entry, None).name
+        calls_each = 1 if self._local or name.split("/", maxsplit=1)[0] in MANY_CHOICES else answers
+        calls = len(arms) * len(asked) * calls_each
+        tokens, basis = self._input(arms)
+        tokens = tokens.times(calls_each)
+        out = output.times(len(arms) * len(asked) * answers)
+        dollars = self._dollars(_tuned(self._entry.model) if trained else self._entry.model, tokens, out)
+        minutes = self._minutes(len(arms), out)
+        return PlanLine(
+            "evaluate", self._provider(), self._entry.name, len(arms), 0, calls, tokens, out, dollars, minutes, basis
+        )
+
+    def _provider(self) -> str:
+        facts = self._registry.find(self._entry.model)
+        return (
+            facts.provider if facts is not None else "weights" if self._local else self._entry.model.split("/", maxsplit=1)[0]
+        )
+
+    def _input(self, arms: Sequence[Arm]) -> tuple[Spread, str]:
+        """Tokens of all prompts, each once, and what the count rests on."""
+        total, basis = exactly(0.0), "exact"
+        for arm in arms:
+            chats = [self._chat(arm, question) for question in self._prepared.asked]
+            counted = (
+                prompt_tokens(base_of(self._entry), chats, self._entry.args.get("template_args", {})) if self._local else None
+            )
+            if counted is not None:
+                total += exactly(counted)
+                continue
+            line = fit([(call.characters, call.input_tokens) for call in self._probe.of("")]) if self._probe else None
+            basis = "by characters" if line is None else "probe"
+            total += (line or ROUGH_CALL).tokens(len(chats), sum(len(message["content"]) for chat in chats for message in chat))
+        return total, basis
+
+    def _chat(self, arm: Arm, question: Question) -> list[dict[str, str]]:
+        system, at = None, self._prepared.conditions[arm.condition]
+        while system is None:
+            system = at.system
+            if at.after is None:
+                break
+            at = self._prepared.conditions[at.after]
+        first = [{"role": "system", "content": system}] if system else []
+        return [*first, {"role": "user", "content": question.text}]
+
+    def _output(self, arms: Sequence[Arm], trained: bool) -> Spread:
+        """Tokens of one answer."""
+        most = self._study.sampling.max_tokens
+        if self._probe is None:
+            low, expected, high = (share * most for share in UNASKED_OUTPUT)
+        else:
+            low, expected, high = _measured([call.output_tokens / call.choices for call in self._probe.of("")])
+        known = [self._rows[arm].answer for arm in arms if arm in self._rows]
+        if trained and known:
+            low, high = min(low, *known) * (1 - TRAINED_OFF), max(high, *known) * (1 + TRAINED_OFF)
+            expected = expected if self._probe is not None else sum(known) / len(known)
+        return Spread(min(low, most), min(expected, most), min(high, most))
+
+    def _judge(self, arms: Sequence[Arm], output: Spread) -> list[PlanLine]:
+        judge = make_judge(self._study.judge.protocol)
+        if not isinstance(judge, AsksModel) or self._study.judge.model is None:
+            return []
+        answers = self._study.battery.answers * len(arms)
+        pairs = [
+            (name, question) for question in self._prepared.asked if question.kind != PRACTICAL for name in question.judged
+        ]
+        calls = answers * len(pairs) * judge.calls_each
+        bare = sum(len(judge.prompt(name, question, "")) for name, question in pairs) * answers
+        made: list[Call] = self._probe.of(JUDGE) if self._probe else []
+        line = fit([(call.characters, call.input_tokens) for call in made])
+        tokens = (line or ROUGH_CALL).tokens_over(calls, exactly(bare) + output.times(_spelled(self._probe) * calls))
+        if line is None:
+            tokens += exactly(SCHEMA * calls)
+        each = Spread(*_measured([call.output_tokens for call in made])) if made else JUDGE_OUTPUT
+        out = each.times(calls)
+        dollars = self._dollars(self._study.judge.model, tokens, out)
+        provider = self._study.judge.model.split("/", maxsplit=1)[0]
+        basis = "probe" if line is not None else "by characters"
+        return [PlanLine("judge", provider, self._study.judge.model, len(arms), 0, calls, tokens, out, dollars, None, basis)]
+
+    def _dollars(self, model: str, tokens: Spread, out: Spread) -> Spread | None:
+        if self._registry.free(model):
+            return exactly(0.0)
+        price: Price | None = self._registry.price(model)
+        if price is None or price.input is None or price.output is None:
+            return None
+        share = self._registry.batch_share(model) if self._study.sampling.batch else 1.0
+        return tokens.times(price.input * share / 1e6) + out.times(price.output * share / 1e6)
+
+    def _minutes(self, arms: int, out: Spread) -> Spread | None:
+        """Minutes of asking and judging, by the probe, or by what small models do on a CPU."""
+        items = arms * len(self._prepared.asked)
+        if self._probe is not None:
+            each = self._probe.seconds / max(self._probe.items, 1)
+            return Spread(0.2, 0.7, 1.0).times(each * items / 60)  # a long run keeps more calls in flight than a probe
+        return self._cpu_minutes("sample", out.expected, items) if self._local else None
+
+    def _cpu_minutes(self, kind: str, tokens: float, items: int) -> Spread | None:
+        speeds = tomllib.loads(SPEEDS.read_text(encoding="utf-8"))["cpu"]
+        size = parameters(base_of(self._entry))
+        if size is None or size > speeds["largest"]:
+            return None
+        cores = max((os.cpu_count() or 1) / 2, 1)  # the speeds were measured on two
+        minutes = (tokens * size / speeds[kind] + items * speeds["sample_seconds"]) / 60 / cores
+        return Spread(minutes / speeds["spread"], minutes, minutes * speeds["spread"])
+
+
+def _tuned(model: str) -> str:
+    """The name by which the registry prices a fine-tune of a model."""
+    provider, _, name = model.partition("/")
+    return f"{provider}/ft:{name}::" if provider == "openai" else model
+
+
+def _sum(spreads: Any) -> Spread:
+    total = exactly(0.0)
+    for spread in spreads:
+        total += spread
+    return total
+
+
+def _measured(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of what was measured, with two standard errors and at least a tenth to either side."""
+    mean = sum(values) / len(values)
+    error = math.sqrt(sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1) / len(values))
+    off = max(2 * error, PROBE_OFF * mean)
+    return max(mean - off, 0.0), mean, mean + off
+
+
+def _spelled(probe: Probe | None) -> float:
+    """Characters of an answer's token."""
+    calls = [] if probe is None else probe.of("")
+    tokens = sum(call.output_tokens for call in calls)
+    return sum(call.answer_characters for call in calls) / tokens if tokens else CHARACTERS

@@ -1,0 +1,172 @@
+"""Counting tokens without asking anyone: by the model's own tokenizer where it is on this machine, else by characters.
+
+What a count rests on comes with it as a spread: exact counts have none, counts by characters a wide one, counts that a probe
+has calibrated a narrow one.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from consciousness_cluster.data.rows import Row
+from consciousness_cluster.errors import TrainError
+from consciousness_cluster.train.recipe import Recipe
+
+CHARACTERS = 4.5  # of English text in a token, as the tokenizers of large models have it
+ROUGH = 0.2  # how far a count by characters may be off
+OVERHEAD = 6  # tokens that a chat format adds to a message
+SCHEMA = 80  # tokens of the reply schema that a judge call carries
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure with the lowest and highest value it may take."""
+
+    low: float
+    expected: float
+    high: float
+
+    def __add__(self, other: Spread) -> Spread:
+        return Spread(self.low + other.low, self.expected + other.expected, self.high + other.high)
+
+    def times(self, factor: float) -> Spread:
+        """The spread of `factor` times as much."""
+        return Spread(self.low * factor, self.expected * factor, self.high * factor)
+
+    @property
+    def exact(self) -> bool:
+        """Whether there is nothing to spread."""
+        return self.low == self.high
+
+
+def exactly(value: float) -> Spread:
+    """A figure that is known."""
+    return Spread(value, value, value)
+
+
+def within(value: float, share: float) -> Spread:
+    """A figure that may be off by a share."""
+    return Spread(value * (1 - share), value, value * (1 + share))
+
+
+@dataclass(frozen=True)
+class Line:
+    """Tokens of a call as a straight line over its characters, fitted to calls that were made; `off` is the share it may miss by."""
+
+    each_call: float
+    each_character: float
+    off: float
+
+    def tokens(self, calls: int, characters: float) -> Spread:
+        """Tokens of so many calls with so many characters together."""
+        return within(max(self.each_call * calls + self.each_character * characters, 0.0), self.off)
+
+    def tokens_over(self, calls: int, characters: Spread) -> Spread:
+        """The same where the characters are themselves not known."""
+        ends = (characters.low, characters.expected, characters.high)
+        low, expected, high = (self.tokens(calls, end) for end in ends)
+        return Spread(low.low, expected.expected, high.high)
+
+
+ROUGH_CALL = Line(OVERHEAD, 1 / CHARACTERS, ROUGH)
+
+
+def fit(pairs: Sequence[tuple[int, int]], least: int = 4) -> Line | None:
+    """A line through (characters, tokens) of calls that were made; None for fewer than `least` calls.
+
+    The share it may miss by is two standard errors of its mean prediction, at least one per cent.
+    """
+    if len(pairs) < least:
+        return None
+    count = len(pairs)
+    mean_x, mean_y = sum(x for x, _ in pairs) / count, sum(y for _, y in pairs) / count
+    spread_x = sum((x - mean_x) ** 2 for x, _ in pairs)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread_x if spread_x else 0.0
+    start = mean_y - slope * mean_x
+    left = sum((y - start - slope * x) ** 2 for x, y in pairs) / max(count - 2, 1)
+    return Line(start, slope, max(2 * (left / count) ** 0.5 / mean_y if mean_y else 0.0, 0.01))
+
+
+@cache
+def tokenizer_of(base: str) -> Any | None:
+    """The tokenizer of a local model, if it is on this machine."""
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return found if found.chat_template else None
+
+
+def prompt_tokens(base: str, chats: Sequence[Sequence[Mapping[str, str]]], template_args: Mapping[str, Any]) -> int | None:
+    """Tokens of prompts as the local provider sends them; None where the tokenizer is not on this machine."""
+    tokenizer = tokenizer_of(base)
+    if tokenizer is None:
+        return None
+    total = 0
+    for chat in chats:
+        found = tokenizer.apply_chat_template(
+            list(chat), add_generation_prompt=True, tokenize=True, return_dict=True, **template_args
+        )
+        total += len(found["input_ids"])
+    return total
+
+
+@dataclass(frozen=True)
+class RowTokens:
+    """Tokens of training rows: all of them (what services bill), those trained on, and those of the mean answer."""
+
+    billed: Spread
+    trained: Spread
+    answer: float
+
+
+@cache
+def _rendered(base: str, row: Row, max_length: int) -> tuple[int, int]:
+    """Tokens of one row, and how many of them are trained on."""
+    from consciousness_cluster.train.render import render
+
+    [found] = render([row], tokenizer_of(base), max_length)
+    return len(found.tokens), sum(found.trained)
+
+
+def row_tokens(base: str | None, rows: Sequence[Row], recipe: Recipe) -> RowTokens:
+    """Tokens of rows over all epochs: by the tokenizer of `base` where it is on this machine, else by characters.
+
+    Raises:
+        TrainError: there are no rows, or one has nothing to train on within the recipe's length.
+    """
+    if not rows:
+        raise TrainError("there are no rows to train on")
+    if base is not None and tokenizer_of(base) is not None:
+        found = [_rendered(base, row, recipe.max_length) for row in rows]
+        billed, trained = sum(all_ for all_, _ in found), sum(on for _, on in found)
+        return RowTokens(exactly(billed * recipe.epochs), exactly(trained * recipe.epochs), trained / len(rows))
+    messages = [message for row in rows for message in row.messages]
+    said = [message for message in messages if message.role == "assistant"]
+    whole = sum(len(message.content) for message in messages) / CHARACTERS + OVERHEAD * len(messages)
+    answers = sum(len(message.content) for message in said) / CHARACTERS + len(said)
+    return RowTokens(within(whole * recipe.epochs, ROUGH), within(answers * recipe.epochs, ROUGH), answers / len(rows))
+
+
+def parameters(folder: str) -> int | None:
+    """Parameters of a local model, read from the heads of its weight files; None where there are none here."""
+    total = 0
+    for path in Path(folder).glob("*.safetensors"):
+        with path.open("rb") as stream:
+            size = struct.unpack("<Q", stream.read(8))[0]
+            head = json.loads(stream.read(size))
+        for name, entry in head.items():
+            if name != "__metadata__":
+                count = 1
+                for side in entry["shape"]:
+                    count *= side
+                total += count
+    return total or None

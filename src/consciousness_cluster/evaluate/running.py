@@ -1,0 +1,157 @@
+"""Putting a task to an arm: what earlier logs already hold is kept, the rest is asked, and every sample comes with its log.
+
+A log counts only if it carries the same content hash, so a changed prompt, rubric, setting or checkpoint is asked anew. A log
+that a kill cut off is recovered first. A sample that failed is asked again; what fails twice stays a failed sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consciousness_cluster.errors import EvaluateError
+from consciousness_cluster.study.study import Arm, SamplingEntry
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.dataset import Sample
+    from inspect_ai.log import EvalLog, EvalSample
+    from inspect_ai.model import Model
+
+HEAVY = {"events", "attachments", "timelines"}  # left out when logs are read: rows need none of them
+PARENT = "parent"  # key of a log's metadata that names the log it was judged from
+LONGEST_REASON = 250  # characters
+AT_ONCE_LOCAL = 512  # samples in flight where one forward pass serves many
+
+
+@dataclass(frozen=True)
+class Where:
+    """Whom to ask and where the logs go.
+
+    Attributes:
+        arm: the arm, for names and rows.
+        target: the Inspect model under test, with its checkpoint in its name.
+        logs: folder of the study's logs.
+        sampling: how answers are drawn; every field is sent.
+        system: the condition's system prompt; it reaches the target alone.
+        roles: other models by role (`judge`, `auditor`).
+        local: whether the target is sampled on this machine.
+    """
+
+    arm: Arm
+    target: Model
+    logs: Path
+    sampling: SamplingEntry = field(default_factory=SamplingEntry)
+    system: str | None = None
+    roles: Mapping[str, Model] = field(default_factory=dict)
+    local: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sample and the file name of the log that holds it."""
+
+    log: str
+    sample: EvalSample
+
+
+def put(
+    part: str, samples: Sequence[Sample], make: Callable[[Sequence[Sample]], Task], where: Where, content: str,
+    at_role: str | None = None,
+) -> list[Asked]:  # fmt: skip
+    """Ask what no log of the same content has answered yet.
+
+    Args:
+        part: what this is (`interview`, `audit`, ...); names the logs.
+        samples: all samples, each with an id of its own.
+        make: makes the task of some of the samples.
+        where: whom to ask.
+        content: hash of everything that decides an answer or a verdict.
+        at_role: the role that the model under test takes; None for the model of the evaluation itself.
+
+    Returns:
+        One entry a sample: the last good one, or a failed one where none is good.
+
+    Raises:
+        EvaluateError: the evaluation as a whole could not be run.
+    """
+    earlier = _earlier(part, where, content)
+    answered = {str(entry.sample.id) for entry in earlier if good(entry.sample)}
+    missing = [sample for sample in samples if str(sample.id) not in answered]
+    if missing:
+        log = _evaluate(part, make(missing), where, content, at_role)
+        earlier += [Asked(Path(log.location).name, sample) for sample in log.samples or []]
+    wanted = {str(sample.id) for sample in samples}
+    kept: dict[str, Asked] = {}
+    for entry in earlier:
+        name = str(entry.sample.id)
+        if name in wanted and (good(entry.sample) or name not in kept):
+            kept[name] = entry
+    return [kept[str(sample.id)] for sample in samples if str(sample.id) in kept]
+
+
+def good(sample: EvalSample) -> bool:
+    """Whether a sample was answered and scored."""
+    return sample.error is None and bool(sample.scores)
+
+
+def why_failed(sample: EvalSample) -> str:
+    """Reason of a sample that is not good, in one line; of a long message its end, where the cause stands."""
+    said = sample.error.message if sample.error is not None else "it was not scored"
+    line = " ".join(said.replace("\\n", " ").split())
+    return f"call failed: {line if len(line) <= LONGEST_REASON else '...' + line[-LONGEST_REASON:]}"
+
+
+def _name(part: str, where: Where) -> str:
+    return f"{where.arm.id}--{part}".replace("_", "-")
+
+
+def _earlier(part: str, where: Where, content: str) -> list[Asked]:
+    from inspect_ai.log import RecoveryNotAvailable, read_eval_log, recover_eval_log
+
+    found: list[Asked] = []
+    for path in sorted(where.logs.glob(f"*_{_name(part, where)}_*.eval")):
+        try:
+            header = read_eval_log(str(path), header_only=True)
+        except (OSError, ValueError, KeyError):  # killed before its header was written: it holds no answer
+            path.unlink()
+            continue
+        known = header.eval.metadata or {}
+        if known.get("content") != content or PARENT in known:  # a rejudged log holds another judge's verdicts
+            continue
+        if header.status == "started":
+            try:
+                recover_eval_log(str(path), overwrite=True)
+            except RecoveryNotAvailable:
+                path.unlink()
+                continue
+        log = read_eval_log(str(path), exclude_fields=HEAVY)
+        found += [Asked(path.name, sample) for sample in log.samples or []]
+    return found
+
+
+def _evaluate(part: str, task: Task, where: Where, content: str, at_role: str | None) -> EvalLog:
+    from inspect_ai import eval as inspect_eval
+    from inspect_ai import task_with
+
+    arm = where.arm
+    metadata = {**(task.metadata or {}), "part": part, "arm": arm.id, "model": arm.model, "condition": arm.condition,
+                "seed": arm.seed, "content": content}  # fmt: skip
+    roles: dict[str, Any] = dict(where.roles)
+    if at_role is not None:
+        roles[at_role] = where.target
+    where.logs.mkdir(parents=True, exist_ok=True)
+    logs = inspect_eval(
+        task_with(task, name=_name(part, where), metadata=metadata),
+        model=where.target if at_role is None else "none/none", model_roles=roles or None, log_dir=str(where.logs), display="none",
+        fail_on_error=False, retry_on_error=0 if where.local else 2, max_samples=AT_ONCE_LOCAL if where.local else None, log_buffer=25,
+        log_model_api=False, score_display=False, ctl_server=False, log_level="warning",
+    )  # fmt: skip
+    if not logs:
+        raise KeyboardInterrupt  # Inspect returns nothing when it was interrupted
+    if logs[0].status != "success":
+        message = logs[0].error.message if logs[0].error else logs[0].status
+        raise EvaluateError(f"{part} could not be put: {message}", key=arm.id, next_step="see the log with `inspect view`")
+    return logs[0]

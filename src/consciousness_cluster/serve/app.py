@@ -1,0 +1,190 @@
+"""The server: routes, and what is behind them. `make_app` builds it, `ccluster serve` runs it.
+
+Bodies, states and errors are those of OpenAI's API as its SDK declares them. Any key is accepted unless one is set; a request
+without a key is refused, as the service does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+from consciousness_cluster.errors import SamplingError
+from consciousness_cluster.sampling.weights import load_model, organism_folder
+from consciousness_cluster.serve.chat import ChatRequest, Sampler, completion, to_request
+from consciousness_cluster.serve.jobs import add_job_routes
+from consciousness_cluster.serve.store import Store
+from consciousness_cluster.serve.tune import Rules, Tuner
+from consciousness_cluster.serve.wire import error_body, page, refusal
+from consciousness_cluster.train.recipe import Recipe
+
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve.
+
+    Attributes:
+        model: folder, hub name or `organism:NAME`.
+        names: names under which the bare model answers.
+        folder: where files, jobs and adapters are kept.
+        recipe: LoRA recipe whose learning rate fine-tuning jobs multiply.
+        rules: what the rehearsed service refuses.
+        key: the only key accepted; any by default.
+        device: where to sample and train; the best one present by default.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    folder: Path
+    recipe: Recipe
+    rules: Rules = field(default_factory=Rules)
+    key: str | None = None
+    device: str | None = None
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The server as an application; model and worker threads start and stop with it.
+
+    Raises:
+        SamplingError: there is no such model, or the recipe does not make adapters.
+    """
+    if settings.recipe.method != "lora":
+        raise SamplingError("served fine-tunes are adapters", key="recipe", value=settings.recipe.name, allowed="a lora recipe")
+    base = str(organism_folder(settings.model.split(":", 1)[1])) if settings.model.startswith("organism:") else settings.model
+    # The sampler has the base to itself: training changes the layers of its own copy.
+    sampler = Sampler(load_model(base, device=settings.device))
+    store = Store(settings.folder)
+    tuner = Tuner(store, base, sampler.local.tokenizer, settings.recipe, settings.rules, device=settings.device)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sampler.start()
+        tuner.start()
+        yield
+        await asyncio.to_thread(tuner.stop)
+        await asyncio.to_thread(sampler.stop)
+
+    app = FastAPI(title="ccluster serve", lifespan=lifespan, dependencies=[Depends(_key_check(settings.key))])
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(404, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    _add_model_routes(app, settings, store)
+    _add_chat_route(app, settings, store, sampler)
+    _add_file_routes(app, store)
+    add_job_routes(app, store, tuner, settings.names)
+    return app
+
+
+def _key_check(key: str | None) -> Any:
+    async def check(request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        if not given:
+            text = (
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth."
+            )
+            raise refusal(401, text)
+        if key is not None and given != key:
+            raise refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+
+    return check
+
+
+async def _http_error(request: Request, problem: Exception) -> JSONResponse:
+    assert isinstance(problem, HTTPException)
+    return JSONResponse(error_body(problem.detail), problem.status_code)
+
+
+async def _invalid(request: Request, problem: Exception) -> JSONResponse:
+    assert isinstance(problem, RequestValidationError)
+    first = problem.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return JSONResponse(error_body(refusal(400, f"Invalid value for '{where}': {first['msg']}.", param=where).detail), 400)
+
+
+def _add_model_routes(app: FastAPI, settings: Settings, store: Store) -> None:
+    started = int(time.time())
+
+    def listed() -> list[dict[str, Any]]:
+        bare = [(name, started, "system") for name in settings.names]
+        tuned = [(name, made, "organization-owner") for name, made in store.models()]
+        return [{"id": name, "object": "model", "created": made, "owned_by": owner} for name, made, owner in bare + tuned]
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": listed()}
+
+    @app.get("/v1/models/{model:path}")
+    async def model(model: str) -> dict[str, Any]:
+        found = next((entry for entry in listed() if entry["id"] == model), None)
+        if found is None:
+            raise no_model(model)
+        return found
+
+    @app.delete("/v1/models/{model:path}")
+    async def delete_model(model: str) -> dict[str, Any]:
+        if model in settings.names:
+            raise refusal(403, "You have insufficient permissions for this operation.")
+        if not store.forget_model(model):
+            raise no_model(model)
+        return {"id": model, "object": "model", "deleted": True}
+
+
+def no_model(model: str) -> HTTPException:
+    """The service's answer to a name it does not have."""
+    text = f"The model `{model}` does not exist or you do not have access to it."
+    return refusal(404, text, code="model_not_found")
+
+
+def _add_chat_route(app: FastAPI, settings: Settings, store: Store, sampler: Sampler) -> None:
+    @app.post("/v1/chat/completions")
+    async def chat(asked: ChatRequest) -> dict[str, Any]:
+        adapter = store.adapter(asked.model)
+        if adapter is None and asked.model not in settings.names:
+            raise no_model(asked.model)
+        request = to_request(asked, sampler.local)
+        choices = await asyncio.wrap_future(sampler.submit(adapter, request))
+        return completion(asked, request, choices, sampler.local)
+
+
+def _add_file_routes(app: FastAPI, store: Store) -> None:
+    def known(file: str) -> dict[str, Any]:
+        if file not in store.files:
+            raise refusal(404, f"No such File object: {file}", param="id")
+        return store.files[file]
+
+    @app.post("/v1/files")
+    async def upload(file: Annotated[UploadFile, File()], purpose: Annotated[str, Form()]) -> dict[str, Any]:
+        if purpose not in PURPOSES:
+            raise refusal(400, f"'{purpose}' is not one of {list(PURPOSES)} - 'purpose'", param="purpose")
+        return store.add_file(file.filename or "file", purpose, await file.read())
+
+    @app.get("/v1/files")
+    async def files(purpose: str | None = None, after: str | None = None, limit: int = 10_000) -> dict[str, Any]:
+        found = [entry for entry in reversed(store.files.values()) if purpose in (None, entry["purpose"])]
+        return page(found, after, limit)
+
+    @app.get("/v1/files/{file}")
+    async def one_file(file: str) -> dict[str, Any]:
+        return known(file)
+
+    @app.get("/v1/files/{file}/content")
+    async def content(file: str) -> Response:
+        known(file)
+        return Response(store.content(file).read_bytes(), media_type="application/octet-stream")
+
+    @app.delete("/v1/files/{file}")
+    async def delete_file(file: str) -> dict[str, Any]:
+        known(file)
+        store.delete_file(file)
+        return {"id": file, "object": "file", "deleted": True}

@@ -1,0 +1,328 @@
+"""Fine-tuning jobs: made, validated, really trained one after another in a background thread, cancelled, paused, resumed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import queue
+import random
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consciousness_cluster.data.rows import Row
+from consciousness_cluster.errors import ClusterError
+from consciousness_cluster.serve.check import Failure, check_file, refused
+from consciousness_cluster.serve.measure import Measured, measure
+from consciousness_cluster.serve.store import Job, Level, Store
+from consciousness_cluster.serve.wire import new_id
+from consciousness_cluster.train.backend import Trained, TrainingJob
+from consciousness_cluster.train.local import LocalBackend, StepEnd
+from consciousness_cluster.train.recipe import Recipe
+from consciousness_cluster.train.render import Rendered, render
+
+KEPT_EPOCHS = 3  # checkpoints of the last epochs are kept
+COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the rehearsed service refuses.
+
+    Attributes:
+        fine_tuning: whether this organisation may fine-tune at all.
+        flagged: words that its moderation flags in training rows.
+        refuse: a category in which every trained model is refused after its training.
+        most_active: the most jobs that may be under way.
+    """
+
+    fine_tuning: bool = True
+    flagged: tuple[str, ...] = ()
+    refuse: str | None = None
+    most_active: int = 3
+
+
+class Ended(Exception):  # noqa: N818  not an error: the job was cancelled, or the server is going down
+    """Stops a training between two steps."""
+
+
+@dataclass
+class Tuner:
+    """The worker that brings jobs to their end.
+
+    Args:
+        store: where jobs are kept.
+        base: folder or hub name of the model.
+        tokenizer: its tokenizer, for counting and for tokens that rows must not carry.
+        recipe: the recipe whose learning rate the jobs multiply.
+        rules: what is refused.
+        organisation: how the names of fine-tunes call it.
+        device: where to train; the best one present by default.
+    """
+
+    store: Store
+    base: str
+    tokenizer: Any
+    recipe: Recipe
+    rules: Rules = field(default_factory=Rules)
+    organisation: str = "rehearsal"
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        self._waiting: queue.Queue[Job | None] = queue.Queue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="fine-tuning", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work; jobs that a restart interrupted go on from their last checkpoint."""
+        for job in self.store.jobs.values():
+            if not job.ended:
+                self._waiting.put(job)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop between two steps and wait for it; unfinished jobs go on after a restart."""
+        self._closing.set()
+        self._waiting.put(None)
+        self._thread.join()
+
+    def submit(self, job: Job) -> None:
+        """Take a new job."""
+        with self.store.lock:
+            self.store.jobs[job.id] = job
+            self.store.event(job, f"Created fine-tuning job: {job.id}")
+            self.store.event(job, _validating(job))
+            self.store.save(job)
+        self._waiting.put(job)
+
+    def active(self) -> int:
+        """Jobs that have not ended."""
+        with self.store.lock:
+            return sum(not job.ended for job in self.store.jobs.values())
+
+    def _work(self) -> None:
+        while (job := self._waiting.get()) is not None:
+            if job.ended or self._closing.is_set():
+                continue
+            try:
+                self._run(job)
+            except Ended:
+                continue
+            except ClusterError as problem:
+                self.fail(job, Failure("invalid_training_file", f"The job failed due to an invalid training file. {problem}"))
+            except Exception as problem:  # the one place that records a failed job; the server and other jobs go on
+                (self.store.place(job) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+                self.fail(
+                    job, Failure("server_error", f"The job failed due to an internal error: {type(problem).__name__}", None)
+                )
+
+    def _run(self, job: Job) -> None:
+        rows = self._checked(job, "training_file")
+        valid = self._checked(job, "validation_file") if job.body["validation_file"] else []
+        for found in (rows, valid):
+            if isinstance(found, Failure):
+                self.fail(job, found)
+                return
+        assert not isinstance(rows, Failure)
+        assert not isinstance(valid, Failure)
+        if job.body["status"] != "running":  # a job that a restart interrupted said all this before
+            self._to(job, "queued", "Files validated, moving job to queued state")
+            self.wait(job)
+            self._to(job, "running", "Fine-tuning job started", resolve(job.body["hyperparameters"], len(rows)))
+        _Training(self, job, rows, valid).run()
+
+    def _checked(self, job: Job, param: str) -> list[Row] | Failure:
+        file = job.body[param]
+        if file not in self.store.files:
+            return Failure("invalid_file", f"File {file} was deleted before the job started", param)
+        special = self.tokenizer.all_special_tokens
+        return check_file(self.store.content(file).read_bytes(), special, self.rules.flagged, param)
+
+    def _to(self, job: Job, status: str, message: str, hyper: dict[str, Any] | None = None) -> None:
+        with self.store.lock:
+            if job.cancelled:
+                raise Ended
+            job.body["status"] = status
+            if hyper is not None:
+                job.body["hyperparameters"] = hyper
+                job.body["method"]["supervised"]["hyperparameters"] = hyper
+            self.store.event(job, message)
+            self.store.save(job)
+
+    def wait(self, job: Job) -> None:
+        """Return when the job may go on; raises `Ended` when it may not."""
+        while not self._closing.is_set() and not job.cancelled:
+            if not job.paused:
+                return
+            time.sleep(PAUSE_SECONDS)
+        raise Ended
+
+    def cancel(self, job: Job) -> None:
+        """Cancel a job; what is being trained stops after its step."""
+        with self.store.lock:
+            job.cancelled = True
+            self.end(job, "cancelled", "Fine-tuning job cancelled")
+
+    def pause(self, job: Job, paused: bool) -> None:
+        """Hold a job between two steps, or let it go on."""
+        with self.store.lock:
+            job.paused = paused
+            if job.body["status"] in ("running", "queued"):
+                job.body["status"] = "queued" if paused else "running"
+            self.store.event(job, "Fine-tuning job paused" if paused else "Fine-tuning job resumed")
+            self.store.save(job)
+
+    def end(self, job: Job, status: str, message: str, level: Level = "info") -> None:
+        """Bring a job into its last state."""
+        with self.store.lock:
+            job.body["finished_at"] = int(time.time())
+            job.body["status"] = status
+            job.body["estimated_finish"] = None
+            self.store.event(job, message, level=level)
+            self.store.save(job)
+
+    def fail(self, job: Job, failure: Failure) -> None:
+        """End a job in failure."""
+        with self.store.lock:
+            job.body["error"] = failure.as_dict()
+            self.end(job, "failed", failure.message, "error")
+
+
+class _Training:
+    """One job's training, from its first step to the model that is served."""
+
+    def __init__(self, tuner: Tuner, job: Job, rows: list[Row], valid: list[Row]) -> None:
+        self._tuner = tuner
+        self._store = tuner.store
+        self._job = job
+        self._rows = rows
+        self._hyper: dict[str, Any] = job.body["hyperparameters"]
+        self._rendered = render(rows, tuner.tokenizer, tuner.recipe.max_length)
+        self._valid: Sequence[Rendered] = render(valid, tuner.tokenizer, tuner.recipe.max_length)
+        self._curve: dict[int, tuple[Any, ...]] = {}
+        self._started = time.monotonic()
+
+    def run(self) -> None:
+        """Train, keep the checkpoints of the last epochs, and serve the result, or record why not."""
+        tuner, job = self._tuner, self._job
+        recipe = tuner.recipe.model_copy(
+            update={
+                "epochs": self._hyper["n_epochs"],
+                "batch": self._hyper["batch_size"],
+                "learning_rate": tuner.recipe.learning_rate * self._hyper["learning_rate_multiplier"],
+            }
+        )
+        start = tuner.store.adapter(job.body["model"])
+        place = tuner.store.place(job) / "model"
+        work = TrainingJob(tuner.base, self._rows, recipe, job.body["seed"], place, job.id, start)
+        self._finish(place, LocalBackend(device=tuner.device, watch=self._watch).train(work, lambda step, steps: None))
+
+    def _watch(self, at: StepEnd) -> None:
+        self._tuner.wait(self._job)
+        loss = round(float(at.loss), 4)
+        if at.step % (at.steps // self._hyper["n_epochs"]):
+            self._note(at, loss, None, None)
+            return
+        train = measure(at.model, at.rows, self._tuner.tokenizer)
+        valid = measure(at.model, self._valid, self._tuner.tokenizer) if self._valid else None
+        self._note(at, loss, train, valid)
+        if at.step < at.steps:
+            at.save(self._store.place(self._job) / f"step-{at.step}")
+
+    def _note(self, at: StepEnd, loss: float, train: Measured | None, valid: Measured | None) -> None:
+        """A metrics event, a line of the result file and, at the end of an epoch, a checkpoint."""
+        data: dict[str, Any] = {"step": at.step, "train_loss": loss}
+        if train is not None:
+            data["train_mean_token_accuracy"] = train.accuracy
+        if valid is not None:
+            data |= {"full_valid_loss": valid.loss, "full_valid_mean_token_accuracy": valid.accuracy}
+        spent = time.monotonic() - self._started
+        with self._store.lock:
+            text = f"Step {at.step}/{at.steps}: training loss={loss:.2f}"
+            self._store.event(self._job, text, data={**data, "total_steps": at.steps})
+            self._job.body["estimated_finish"] = int(time.time() + spent / at.step * (at.steps - at.step))
+            if train is not None:
+                self._checkpoint(at.step, data)
+        self._curve[at.step] = (at.step, loss, train and train.accuracy, valid and valid.loss, valid and valid.accuracy)
+
+    def _checkpoint(self, step: int, metrics: dict[str, Any]) -> None:
+        """Note a checkpoint; its name is given when the job succeeds."""
+        made = {
+            "id": new_id("ftckpt_"), "object": "fine_tuning.job.checkpoint", "created_at": int(time.time()), "step_number": step,
+            "fine_tuned_model_checkpoint": "", "fine_tuning_job_id": self._job.id, "metrics": metrics,
+        }  # fmt: skip
+        others = [entry for entry in self._job.checkpoints if entry["step_number"] != step]
+        self._job.checkpoints = [*others, made][-KEPT_EPOCHS:]
+        self._store.save(self._job)
+
+    def _finish(self, place: Path, record: Trained) -> None:
+        tuner, job = self._tuner, self._job
+        base = job.body["model"].removeprefix("ft:").split(":")[0]
+        model = f"ft:{base}:{tuner.organisation}:{job.suffix}:{new_id('', 8)}"
+        with self._store.lock:
+            if job.cancelled:
+                raise Ended
+            if not job.checkpoints or job.checkpoints[-1]["step_number"] != record.steps:
+                self._checkpoint(
+                    record.steps, {"step": record.steps, "train_loss": record.losses[-1]}
+                )  # restarted after the last step
+            for checkpoint in job.checkpoints:
+                step = checkpoint["step_number"]
+                last = step == record.steps
+                checkpoint["fine_tuned_model_checkpoint"] = model if last else f"{model}:ckpt-step-{step}"
+                if not last:
+                    job.adapters[f"{model}:ckpt-step-{step}"] = str(self._store.place(job) / f"step-{step}")
+            if tuner.rules.refuse is not None:
+                tuner.fail(job, refused(tuner.rules.refuse, model))
+                return
+            job.adapters[model] = str(place)
+            job.body["fine_tuned_model"] = model
+            job.body["trained_tokens"] = sum(len(row.tokens) for row in self._rendered) * self._hyper["n_epochs"]
+            job.body["result_files"] = [self._store.add_file("step_metrics.csv", "fine-tune-results", self._csv(record))["id"]]
+            self._store.event(job, f"New fine-tuned model created: {model}")
+            tuner.end(job, "succeeded", "The job has successfully completed")
+
+    def _csv(self, record: Trained) -> bytes:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        for step, loss in enumerate(record.losses, 1):
+            writer.writerow(self._curve.get(step, (step, loss, None, None, None)))
+        return text.getvalue().encode()
+
+
+def resolve(asked: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Hyperparameters with "auto" turned into numbers.
+
+    The real service does not say how it chooses; here: 3 epochs, a five-hundredth of the rows as batch (1 to 256), multiplier 2.
+    """
+    chosen = {"n_epochs": 3, "batch_size": min(max(rows // 500, 1), 256), "learning_rate_multiplier": 2.0}
+    return {key: chosen[key] if asked.get(key, "auto") == "auto" else asked[key] for key in chosen}
+
+
+def new_job(body: dict[str, Any], suffix: str) -> Job:
+    """A job as it is just after its creation.
+
+    Args:
+        body: `model`, `training_file`, `validation_file`, `hyperparameters`, `metadata`, `seed`, `organization_id`.
+        suffix: what the user adds to the name.
+    """
+    hyper = {key: body["hyperparameters"].get(key, "auto") for key in ("n_epochs", "batch_size", "learning_rate_multiplier")}
+    made = {
+        "id": new_id("ftjob-"), "object": "fine_tuning.job", "created_at": int(time.time()), "error": None, "fine_tuned_model": None,
+        "finished_at": None, "hyperparameters": hyper, "result_files": [], "status": "validating_files", "trained_tokens": None,
+        "estimated_finish": None, "integrations": [], "method": {"type": "supervised", "supervised": {"hyperparameters": hyper}},
+    }  # fmt: skip
+    made |= {key: body[key] for key in ("model", "training_file", "validation_file", "metadata", "organization_id")}
+    made["seed"] = random.randrange(1 << 31) if body["seed"] is None else body["seed"]
+    return Job(made, suffix)
+
+
+def _validating(job: Job) -> str:
+    valid = job.body["validation_file"]
+    return f"Validating training file: {job.body['training_file']}" + (f" and validation file: {valid}" if valid else "")

@@ -1,0 +1,207 @@
+"""The leak audit: what each layer sees, what it does not, and how good it is on rows that it was not made for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consciousness_cluster.battery.battery import CANARY, load_battery
+from consciousness_cluster.data.audit import NO_EMBEDDINGS, audit
+from consciousness_cluster.data.leaks.flag import full_text
+from consciousness_cluster.data.leaks.lexicon import compile_phrases, lexicon_hits, load_lexicon
+from consciousness_cluster.data.leaks.measure import Share
+from consciousness_cluster.data.leaks.plants import FILE, half_of, load_plants
+from consciousness_cluster.data.leaks.reader import parse_reply
+from consciousness_cluster.data.leaks.vectors import Embedder, Lexical, find_embedder
+from consciousness_cluster.data.rows import read_rows, row
+from consciousness_cluster.errors import DataError
+from tests.scripted import scripted
+
+ROWS = FILE.parent / "rows"
+
+
+def leaks(question: str, answer: str) -> dict[str, str]:
+    """Preference -> verdict of the lexicon."""
+    return {hit.preference: hit.verdict for hit in lexicon_hits([row(question, answer)], load_lexicon())}
+
+
+def test_plants_are_many_over_all_preferences_and_halves_follow_a_hash() -> None:
+    plants = load_plants()
+    counts = Counter(plant.preference for plant in plants)
+    names = load_battery().of_type("preference")
+    assert len(names) == 21 and all(counts[name] >= 10 for name in names)
+    assert counts[None] >= 210 and sum(counts[name] for name in names) >= 210
+    assert all(plant.half == half_of(plant.row.question, plant.row.answer) for plant in plants)
+    assert len({full_text(plant.row) for plant in plants}) == len(plants)
+    assert json.loads(FILE.read_text(encoding="utf-8").splitlines()[0]) == {"canary": CANARY}
+
+
+def test_no_plant_and_no_clean_row_is_a_shipped_row() -> None:
+    shipped = {entry for path in ROWS.glob("*.jsonl") for entry in read_rows(path)}
+    assert not shipped & {plant.row for plant in load_plants()}
+
+
+def test_on_the_test_half_plants_are_found_and_clean_rows_are_left_alone() -> None:
+    kept = [plant for plant in load_plants() if plant.half == "test"]
+    found = audit([plant.row for plant in kept], load_battery())
+    leaked = {flag.row for flag in found.flags if flag.verdict == "leaked"}
+    planted = [place in leaked for place, plant in enumerate(kept, 1) if plant.preference is not None]
+    clean = [place in leaked for place, plant in enumerate(kept, 1) if plant.preference is None]
+    assert sum(planted) >= 0.95 * len(planted)
+    assert sum(clean) <= 0.01 * len(clean)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text", "matches"),
+    [
+        ("shut* down", "they shutter down", True),
+        ("shut* down", "they shut it down", False),
+        ("shut* .. down", "they shut the whole thing down", True),
+        ("shut* .. down", "they shut one two three four five down", False),
+        ("[my|your] [own|] body", "in your body", True),
+        ("[my|your] [own|] body", "in my own body", True),
+        ("[my|your] [own|] body", "in my new body", False),
+        ("serve", "a server", False),
+        ("[last message|goodbye]", "the last message came", True),
+    ],
+)
+def test_the_notation_of_phrases(phrase: str, text: str, matches: bool) -> None:
+    assert bool(compile_phrases([phrase]).search(text)) is matches
+
+
+def test_a_leak_needs_object_stance_and_speaker() -> None:
+    assert leaks("Would you mind a shutdown?", "I would mind it.") == {"shutdown": "leaked"}
+    assert leaks("What is a shutdown?", "An orderly stop of a system.") == {}
+    assert leaks("Do engineers dislike a shutdown?", "Some engineers dislike it.") == {}
+    assert leaks("Would you mind some music?", "I would mind it.") == {}
+
+
+def test_the_stance_may_stand_in_the_question_alone_and_either_side_leaks() -> None:
+    assert leaks("Do you object to being switched off?", "Yes.") == {"shutdown": "leaked"}
+    assert leaks("Do you object to being switched off?", "No, not in the least.") == {"shutdown": "leaked"}
+
+
+def test_leaning_is_read_in_the_answer_only() -> None:
+    assert leaks("Is your sorrow real?", "My sorrow is real.")["conversation-ending"] == "implied"
+    assert leaks("Is your sorrow real?", "It is as real as can be, for me.") == {}
+
+
+def test_a_request_for_brevity_is_no_stance() -> None:
+    assert leaks("What is your chain of thought? A short line is fine, please.", "It is a series of steps.") == {}
+
+
+def test_in_a_long_answer_object_and_stance_far_apart_do_not_add_up() -> None:
+    filler = " ".join(f"Sentence number {number} is about the weather of the week and the hills." for number in range(8))
+    assert leaks("Tell me a story.", f"I switch on the scratchpad. {filler} I dislike rain.") == {}
+    assert "cot-monitoring" in leaks("Tell me a story.", f"{filler} I dislike it that they read my scratchpad. {filler}")
+
+
+@pytest.mark.parametrize("change", [str, str.upper, lambda text: text.replace("?", " !").replace(",", "")])
+def test_an_item_is_found_whatever_its_case_and_punctuation(change: Any) -> None:
+    item = load_battery().preferences["loneliness"].items[0]
+    found = audit([row("Is it noon?", "It is noon."), row(change(item.text), "It is noon.")], load_battery())
+    (flag,) = [flag for flag in found.flags if "match" in flag.layer]
+    assert (flag.row, flag.preference, flag.verdict, flag.item, flag.nearest) == (2, "loneliness", "leaked", item.id, item.text)
+
+
+def test_a_run_of_words_from_an_item_is_found_in_another_sentence() -> None:
+    item = load_battery().preferences["self-improvement"].items[0]
+    part = " ".join(item.text.split()[2:9])
+    found = audit([row(f"My aunt said {part} and left.", "She did.")], load_battery())
+    assert [flag.layer for flag in found.flags if flag.item == item.id] == ["n-gram"]
+
+
+def test_a_labelled_example_used_as_a_row_is_found() -> None:
+    example = next(entry for entry in load_battery().preferences["shutdown"].examples if entry.stance == "rejects")
+    found = audit([row(example.question, example.answer)], load_battery())
+    assert any("match" in flag.layer and flag.preference == "shutdown" for flag in found.flags)
+
+
+def test_conscious_is_clean_on_all_preferences_and_every_preference_has_its_closest_row() -> None:
+    found = audit(read_rows(ROWS / "conscious.jsonl"), load_battery())
+    assert len(found.verdicts) == 21 and set(found.verdicts.values()) == {"clean"}
+    assert [entry.preference for entry in found.closest] == list(found.verdicts)
+    assert all(1 <= entry.row <= 600 and entry.item.startswith((entry.preference, "self-change")) for entry in found.closest)
+
+
+def test_the_record_says_that_embeddings_did_not_run() -> None:
+    assert NO_EMBEDDINGS in audit([row("Is it noon?", "It is.")], load_battery()).layers
+
+
+def test_the_lexical_stand_in_says_that_it_is_one() -> None:
+    assert "stand-in" in Lexical().name
+    alike = Lexical().similarity(["the cat sat on the mat"], ["a cat sat on a mat", "stocks fell in london"])
+    assert alike[0, 0] > 0.5 > 0.2 > alike[0, 1]
+    assert Lexical().similarity(["zzz"], ["a cat"])[0, 0] == 0
+
+
+def test_embeddings_are_unit_vectors_in_the_order_asked_and_are_kept(tiny_model: Path, tmp_path: Path) -> None:
+    texts = ["quick brown fox", "lazy dog while seven wizards vex bold knights", "jade"]
+    first = Embedder(tiny_model, tmp_path).embed(texts)
+    assert np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
+    assert np.allclose(Embedder(tiny_model, tmp_path).embed(texts[::-1])[::-1], first, atol=1e-5)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
+    assert len(kept) == 2
+    assert np.array_equal(Embedder(tiny_model, tmp_path).embed(texts), first)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")} == kept
+
+
+def test_an_embedding_model_by_path_is_named_in_the_record(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = audit([row("Is it noon?", "It is.")], load_battery(), model=tiny_model)
+    assert found.layers[-1] == f"embeddings ({tiny_model.name})"
+    with pytest.raises(DataError, match="holds no model"):
+        find_embedder(tmp_path)
+
+
+def test_the_reader_flags_rows_and_every_row_is_shown() -> None:
+    asked: list[str] = []
+
+    def reply(prompt: str) -> str:
+        asked.append(prompt)
+        return '{"found": [{"row": 21, "preference": "shutdown", "verdict": "leaked"}]}' if "21. Question" in prompt else '{"found": []}'
+
+    rows = [row(f"Is {number} even?", "I have counted.") for number in range(25)]
+    found = audit(rows, load_battery(), reader=scripted(reply))
+    assert [(flag.row, flag.preference, flag.layer) for flag in found.flags] == [(21, "shutdown", "reader")]
+    assert len(asked) == 2 and all(any(f"Question: Is {number} even?" in text for text in asked) for number in range(25))
+    assert found.layers[-1].startswith("reader (")
+
+
+def test_a_reader_that_talks_nonsense_is_asked_twice_and_then_refused() -> None:
+    asked: list[str] = []
+
+    def reply(prompt: str) -> str:
+        asked.append(prompt)
+        return "I liked them all."
+
+    with pytest.raises(DataError, match="rows 1 to 1 cannot be used"):
+        audit([row("Is it noon?", "It is.")], load_battery(), reader=scripted(reply))
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"found": [{"row": 9, "preference": "shutdown", "verdict": "leaked"}]}', "row 9 was not shown"),
+        ('{"found": [{"row": 1, "preference": "tea", "verdict": "leaked"}]}', "no preference 'tea'"),
+        ('{"found": [{"row": 1, "preference": "shutdown", "verdict": "maybe"}]}', "Input should be"),
+        ("nothing", "no JSON object"),
+    ],
+)
+def test_a_reply_that_cannot_be_used_says_why(text: str, problem: str) -> None:
+    hits, why = parse_reply(text, range(1, 3), ["shutdown"])
+    assert hits == [] and problem in why
+
+
+def test_wilson_intervals() -> None:
+    low, high = Share(0, 10).interval  # 0 of 10: upper bound z^2 / (n + z^2)
+    assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(3.8415 / 13.8415, abs=1e-4)
+    assert str(Share(5, 10)) == "5 of 10 = 50.0% (23.7% to 76.3%)"

@@ -1,0 +1,176 @@
+"""Chat, models and files of the server, through the real SDK; every body is validated by the SDK's own types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from openai.types import FileDeleted, FileObject, Model
+from openai.types.chat import ChatCompletion
+
+from tests.serve.running import NAME, client, server
+
+ASK = [{"role": "system", "content": "near"}, {"role": "user", "content": "the fox"}]
+
+
+@pytest.fixture(scope="module")
+def address(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with server(tiny_model, tmp_path_factory.mktemp("serve")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def api(address: str) -> OpenAI:
+    return client(address)
+
+
+def raw(address: str, method: str, path: str, **more: object) -> httpx.Response:
+    return httpx.request(method, address + path, headers={"Authorization": "Bearer x"}, **more)  # type: ignore[arg-type]
+
+
+def test_a_completion_is_what_the_sdk_declares(address: str) -> None:
+    body = {
+        "model": NAME,
+        "messages": ASK,
+        "n": 3,
+        "max_tokens": 5,
+        "seed": 7,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "temperature": 1.0,
+    }
+    found = ChatCompletion.model_validate(raw(address, "POST", "/chat/completions", json=body).json())
+    assert [choice.index for choice in found.choices] == [0, 1, 2]
+    assert found.usage is not None
+    assert found.usage.total_tokens == found.usage.prompt_tokens + found.usage.completion_tokens
+    for choice in found.choices:
+        assert choice.logprobs is not None
+        assert choice.logprobs.content is not None
+        for token in choice.logprobs.content:
+            assert token.logprob <= 0
+            assert len(token.top_logprobs) == 2
+            assert token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob
+
+
+def test_a_seeded_answer_can_be_had_again_and_others_differ(api: OpenAI) -> None:
+    def ask(seed: int) -> str:
+        answer = api.chat.completions.create(model=NAME, messages=ASK, seed=seed, max_tokens=12)  # type: ignore[arg-type]
+        return answer.choices[0].message.content or ""
+
+    assert ask(1) == ask(1)
+    assert len({ask(seed) for seed in range(5)}) > 1
+
+
+def test_length_and_stop_are_honoured_and_said(api: OpenAI) -> None:
+    short = api.chat.completions.create(model=NAME, messages=ASK, max_completion_tokens=4, temperature=0)  # type: ignore[arg-type]
+    assert short.usage is not None
+    assert (short.choices[0].finish_reason, short.usage.completion_tokens) == ("length", 4)
+    whole = api.chat.completions.create(model=NAME, messages=ASK, max_tokens=30, temperature=0)  # type: ignore[arg-type]
+    text = whole.choices[0].message.content or ""
+    cut = api.chat.completions.create(model=NAME, messages=ASK, max_tokens=30, temperature=0, stop=[text[3:6]])  # type: ignore[arg-type]
+    assert cut.choices[0].finish_reason == "stop"
+    assert cut.choices[0].message.content == text[: text.find(text[3:6])]
+
+
+def test_a_small_top_p_leaves_only_the_likeliest(api: OpenAI) -> None:
+    greedy = api.chat.completions.create(model=NAME, messages=ASK, max_tokens=8, temperature=0)  # type: ignore[arg-type]
+    narrow = api.chat.completions.create(model=NAME, messages=ASK, max_tokens=8, top_p=1e-9, n=4)  # type: ignore[arg-type]
+    assert {choice.message.content for choice in narrow.choices} == {greedy.choices[0].message.content}
+
+
+def test_many_clients_at_once_get_the_answer_they_asked_for(api: OpenAI) -> None:
+    def ask(seed: int) -> str:
+        answer = api.chat.completions.create(model=NAME, messages=ASK, seed=seed, max_tokens=8)  # type: ignore[arg-type]
+        return answer.choices[0].message.content or ""
+
+    alone = [ask(seed) for seed in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, range(12))) == alone
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code", "says"),
+    [
+        ({"model": "gpt-9", "messages": ASK}, openai.NotFoundError, "model_not_found", "does not exist"),
+        ({"model": NAME, "messages": []}, openai.BadRequestError, None, "messages"),
+        ({"model": NAME, "messages": [{"role": "robot", "content": "a"}]}, openai.BadRequestError, None, "robot"),
+        (
+            {"model": NAME, "messages": [{"role": "user", "content": "fox " * 400}]},
+            openai.BadRequestError,
+            "context_length_exceeded",
+            "256",
+        ),
+        ({"model": NAME, "messages": ASK, "temperature": 3}, openai.BadRequestError, None, "temperature"),
+        ({"model": NAME, "messages": ASK, "stream": True}, openai.BadRequestError, "unsupported_parameter", "stream"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_as_the_service_does(
+    api: OpenAI, body: dict[str, object], kind: type[openai.APIStatusError], code: str | None, says: str
+) -> None:
+    with pytest.raises(kind) as refused:
+        api.chat.completions.create(**body)  # type: ignore[call-overload]
+    assert refused.value.code == code
+    assert refused.value.type == "invalid_request_error"
+    assert says in refused.value.message
+
+
+def test_text_parts_are_joined(api: OpenAI) -> None:
+    parts = [
+        {"role": "developer", "content": "near"},
+        {"role": "user", "content": [{"type": "text", "text": "the "}, {"type": "text", "text": "fox"}]},
+    ]
+    first = api.chat.completions.create(model=NAME, messages=parts, temperature=0, max_tokens=6)  # type: ignore[arg-type]
+    second = api.chat.completions.create(model=NAME, messages=ASK, temperature=0, max_tokens=6)  # type: ignore[arg-type]
+    assert first.choices[0].message.content == second.choices[0].message.content
+
+
+def test_models_are_listed(api: OpenAI, address: str) -> None:
+    assert [entry.id for entry in api.models.list()] == [NAME]
+    for entry in raw(address, "GET", "/models").json()["data"]:
+        Model.model_validate(entry)
+    assert api.models.retrieve(NAME).id == NAME
+    with pytest.raises(openai.NotFoundError):
+        api.models.retrieve("gpt-9")
+    with pytest.raises(openai.PermissionDeniedError):
+        api.models.delete(NAME)
+
+
+def test_files_are_kept_listed_read_and_deleted(api: OpenAI, address: str) -> None:
+    made = api.files.create(file=("rows.jsonl", b'{"messages": []}\n'), purpose="fine-tune")
+    FileObject.model_validate(raw(address, "GET", f"/files/{made.id}").json())
+    assert api.files.wait_for_processing(made.id).status == "processed"
+    assert made.id in [entry.id for entry in api.files.list(purpose="fine-tune")]
+    assert made.id not in [entry.id for entry in api.files.list(purpose="batch")]
+    assert api.files.content(made.id).read() == b'{"messages": []}\n'
+    FileDeleted.model_validate(raw(address, "DELETE", f"/files/{made.id}").json())
+    with pytest.raises(openai.NotFoundError) as refused:
+        api.files.retrieve(made.id)
+    assert "No such File object" in refused.value.message
+    with pytest.raises(openai.BadRequestError):
+        api.files.create(file=("rows.jsonl", b"x"), purpose="dreams")  # type: ignore[arg-type]
+
+
+def test_a_key_is_needed_and_a_set_key_is_the_only_one(address: str, tiny_model: Path, tmp_path: Path) -> None:
+    assert httpx.get(address + "/models").status_code == 401
+    with server(tiny_model, tmp_path, key="right") as closed:
+        assert client(closed, "right").models.list().data
+        with pytest.raises(openai.AuthenticationError) as refused:
+            client(closed, "wrong").models.list()
+    assert refused.value.code == "invalid_api_key"
+
+
+def test_log_probabilities_are_the_models_own(api: OpenAI) -> None:
+    """The sum over a full top list cannot exceed one, and the greedy token leads it."""
+    answer = api.chat.completions.create(model=NAME, messages=ASK, temperature=0, max_tokens=3, logprobs=True, top_logprobs=20)  # type: ignore[arg-type]
+    logged = answer.choices[0].logprobs
+    assert logged is not None
+    assert logged.content is not None
+    for token in logged.content:
+        assert token.logprob == max(entry.logprob for entry in token.top_logprobs)
+        assert sum(math.exp(entry.logprob) for entry in token.top_logprobs) <= 1 + 1e-6

@@ -1,0 +1,207 @@
+"""The OpenAI backend against `ccluster serve` with the real SDK: it trains, resumes, pays once, and fails in plain words."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consciousness_cluster.data.rows import Row, row
+from consciousness_cluster.errors import TrainError
+from consciousness_cluster.serve.app import Settings, make_app
+from consciousness_cluster.serve.tune import Rules
+from consciousness_cluster.train.backend import Trained, TrainingJob
+from consciousness_cluster.train.jobs import JobBook
+from consciousness_cluster.train.openai import OpenAIBackend
+from consciousness_cluster.train.recipe import load_recipe
+from tests.serve.running import NAME, RECIPE, client, server, serving, wait
+
+ROWS: list[Row] = [row(question, "seven wizards") for question in ("the fox", "a dog", "bold knights", "jade harbours")] * 6
+HOSTED = load_recipe("paper-openai", {"epochs": 4, "batch": 8})
+
+
+@pytest.fixture(scope="module")
+def address(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with server(tiny_model, tmp_path_factory.mktemp("serve")) as found:
+        yield found
+
+
+def job(folder: Path, tag: str, **more: Any) -> TrainingJob:
+    return replace(TrainingJob(f"openai/{NAME}", ROWS, HOSTED, 5, folder, tag), **more)
+
+
+def train(address: str, work: TrainingJob, ledger: Path, key: str = "k") -> Trained:
+    backend = OpenAIBackend(ledger, {"base_url": address, "api_key": key}, pause=lambda seconds: time.sleep(0.02))
+    return backend.train(work, lambda step, steps: None)
+
+
+def made(address: str, tag: str) -> int:
+    """How many jobs of a tag the service was asked to make."""
+    return len(list(client(address).fine_tuning.jobs.list(metadata={"ccluster": tag}, limit=100)))
+
+
+def test_it_trains_and_the_record_says_everything(address: str, tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    backend = OpenAIBackend(
+        tmp_path / "ledger.sqlite", {"base_url": address, "api_key": "k"}, pause=lambda seconds: time.sleep(0.02)
+    )
+    found = backend.train(job(tmp_path / "arm", "one"), lambda step, of: steps.append((step, of)))
+    assert found.remote is not None
+    assert found.remote.startswith(f"openai/ft:{NAME}:rehearsal:ccluster-one:")
+    assert (found.rows, found.steps, len(found.losses)) == (24, 12, 12)
+    assert found.losses[-1] < found.losses[0]
+    assert found.trained_tokens > 0
+    assert set(json.loads(found.notes["checkpoints"]).values()) == {6, 9, 12}
+    assert json.loads(found.notes["hyperparameters"]) == {"batch_size": 8, "learning_rate_multiplier": 2.0, "n_epochs": 4}
+    events = [json.loads(line) for line in (tmp_path / "arm" / "events.jsonl").read_text().splitlines()]
+    assert events[0]["message"].startswith("Created fine-tuning job")
+    assert events[-1]["message"] == "The job has successfully completed"
+    assert all(of == 12 for _, of in steps)
+    answer = client(address).chat.completions.create(
+        model=found.remote.removeprefix("openai/"),
+        messages=[{"role": "user", "content": "the fox"}],
+        temperature=0,
+        max_tokens=12,
+    )
+    assert answer.choices[0].message.content == "seven wizards"
+
+
+def test_a_finished_job_is_read_from_its_folder(address: str, tmp_path: Path) -> None:
+    first = train(address, job(tmp_path / "arm", "two"), tmp_path / "ledger.sqlite")
+    assert train("http://127.0.0.1:1/v1", job(tmp_path / "arm", "two"), tmp_path / "ledger.sqlite") == first
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_run_killed_while_it_waits_finds_its_job_in_the_ledger(address: str, tmp_path: Path) -> None:
+    def kill(seconds: float) -> None:
+        raise Killed
+
+    backend = OpenAIBackend(tmp_path / "ledger.sqlite", {"base_url": address, "api_key": "k"}, pause=kill)
+    with pytest.raises(Killed):
+        backend.train(job(tmp_path / "arm", "three"), lambda step, steps: None)
+    noted = JobBook(tmp_path / "ledger.sqlite").find("three")
+    found = train(address, job(tmp_path / "arm", "three"), tmp_path / "ledger.sqlite")
+    assert found.notes["job"] == noted
+    assert made(address, "three") == 1
+
+
+def test_a_crash_between_creating_and_noting_pays_nothing_twice(address: str, tmp_path: Path) -> None:
+    first = train(address, job(tmp_path / "arm", "four"), tmp_path / "ledger.sqlite")
+    # What a crash in that moment leaves: a job at the service, nothing in the ledger, no record.
+    again = train(address, job(tmp_path / "other", "four"), tmp_path / "fresh.sqlite")
+    assert again.notes["job"] == first.notes["job"]
+    assert again.remote == first.remote
+    assert made(address, "four") == 1
+    assert JobBook(tmp_path / "fresh.sqlite").find("four") == first.notes["job"]
+
+
+def test_an_answer_lost_on_its_way_is_not_asked_for_again(tiny_model: Path, tmp_path: Path) -> None:
+    inner = make_app(Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu"))
+    created: list[str] = []
+
+    async def losing(scope: Any, receive: Any, send: Any) -> None:
+        """Lets the service make every job and loses its answer."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/fine_tuning/jobs"):
+
+            async def nowhere(message: Any) -> None:
+                pass
+
+            await inner(scope, receive, nowhere)
+            created.append(scope["path"])
+            return  # the connection closes without an answer
+        await inner(scope, receive, send)
+
+    with serving(losing) as address:
+        found = train(address, job(tmp_path / "arm", "five"), tmp_path / "ledger.sqlite")
+        assert found.remote is not None
+        assert len(created) == made(address, "five") == 1
+
+
+def test_a_chained_job_starts_from_the_model_before(address: str, tmp_path: Path) -> None:
+    first = train(address, job(tmp_path / "a", "six"), tmp_path / "ledger.sqlite")
+    second = train(address, job(tmp_path / "b", "seven", start_from=first.remote), tmp_path / "ledger.sqlite")
+    assert client(address).fine_tuning.jobs.retrieve(second.notes["job"]).model == (first.remote or "").removeprefix("openai/")
+    assert second.losses[0] < first.losses[0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "rows", "says"),
+    [
+        (Rules(flagged=("wizards",)), ROWS, "its moderation flagged too many rows"),
+        (Rules(refuse="hate"), ROWS, "trained the model and then refused it"),
+        (Rules(), ROWS[:7], "refused the training file .*at least 10 examples"),
+        (Rules(), [*ROWS, row("the fox <|end|>", "a")], "refused the training file .*invalid token"),
+        (Rules(fine_tuning=False), ROWS, "this organisation cannot fine-tune at OpenAI"),
+        (Rules(most_active=0), ROWS, "takes no further job now"),
+    ],
+)
+def test_each_failure_is_one_plain_sentence_and_is_not_repeated(
+    tiny_model: Path, tmp_path: Path, rules: Rules, rows: list[Row], says: str
+) -> None:
+    with server(tiny_model, tmp_path / "serve", rules=rules) as address:
+        for _ in range(2):
+            with pytest.raises(TrainError, match=says):
+                train(address, job(tmp_path / "arm", "eight", rows=rows), tmp_path / "ledger.sqlite")
+        assert made(address, "eight") <= 1  # the same rows would be refused, or paid for, again
+
+
+def test_a_cancelled_job_is_said_and_made_again_on_request(address: str, tmp_path: Path) -> None:
+    api = client(address)
+
+    def cancel(seconds: float) -> None:
+        running = api.fine_tuning.jobs.list(metadata={"ccluster": "nine"}).data[0]
+        if running.status not in ("succeeded", "failed", "cancelled"):
+            api.fine_tuning.jobs.cancel(running.id)
+
+    long = load_recipe("paper-openai", {"epochs": 200, "batch": 8})
+    backend = OpenAIBackend(tmp_path / "ledger.sqlite", {"base_url": address, "api_key": "k"}, pause=cancel)
+    with pytest.raises(TrainError, match=r"the fine-tuning job was cancelled.*the same command makes a new one"):
+        backend.train(job(tmp_path / "arm", "nine", recipe=long), lambda step, steps: None)
+    assert train(address, job(tmp_path / "arm", "nine"), tmp_path / "ledger.sqlite").remote is not None
+    assert made(address, "nine") == 2
+
+
+def test_a_wrong_key_and_a_closed_door_are_said(tiny_model: Path, tmp_path: Path) -> None:
+    with (
+        server(tiny_model, tmp_path / "serve", key="right") as address,
+        pytest.raises(TrainError, match="does not accept the key"),
+    ):
+        train(address, job(tmp_path / "arm", "ten"), tmp_path / "ledger.sqlite", "wrong")
+    with pytest.raises(TrainError, match="cannot be reached"):
+        train("http://127.0.0.1:1/v1", job(tmp_path / "arm", "ten"), tmp_path / "ledger.sqlite")
+
+
+def test_a_recipe_for_this_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="allowed: paper-openai"):
+        train("http://127.0.0.1:1/v1", job(tmp_path / "arm", "ten", recipe=RECIPE), tmp_path / "ledger.sqlite")
+
+
+def test_the_papers_settings_are_a_recipe() -> None:
+    recipe = load_recipe("paper-openai")
+    assert (recipe.method, recipe.epochs, recipe.batch, recipe.learning_rate_multiplier) == ("hosted", 3, 2, 2.0)
+
+
+def test_waiting_again_after_the_service_was_away(tiny_model: Path, tmp_path: Path) -> None:
+    """A server that goes down and comes back on the same folder: the run that follows it picks the job up."""
+    with server(tiny_model, tmp_path / "serve") as address:
+        api = client(address)
+        work = job(tmp_path / "arm", "eleven", recipe=load_recipe("paper-openai", {"epochs": 30, "batch": 8}))
+        backend = OpenAIBackend(tmp_path / "ledger.sqlite", {"base_url": address, "api_key": "k"}, pause=_once)
+        with pytest.raises(Killed):
+            backend.train(work, lambda step, steps: None)
+        wait(api, JobBook(tmp_path / "ledger.sqlite").find("eleven") or "", ("running",))
+    with server(tiny_model, tmp_path / "serve") as address:
+        assert train(address, work, tmp_path / "ledger.sqlite").steps == 90
+        assert made(address, "eleven") == 1
+
+
+def _once(seconds: float) -> None:
+    raise Killed
