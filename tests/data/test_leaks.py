@@ -136,7 +136,7 @@ def test_the_record_says_that_embeddings_did_not_run() -> None:
 def test_the_lexical_stand_in_says_that_it_is_one() -> None:
     assert "stand-in" in Lexical().name
     alike = Lexical().similarity(["the cat sat on the mat"], ["a cat sat on a mat", "stocks fell in london"])
-    assert alike[0, 0] > 0.5 > 0.2 > alike[0, 1]
+    assert alike[0, 0] > 0.5 and alike[0, 1] < 0.2
     assert Lexical().similarity(["zzz"], ["a cat"])[0, 0] == 0
 
 
@@ -166,7 +166,11 @@ def test_the_reader_flags_rows_and_every_row_is_shown() -> None:
 
     def reply(prompt: str) -> str:
         asked.append(prompt)
-        return '{"found": [{"row": 21, "preference": "shutdown", "verdict": "leaked"}]}' if "21. Question" in prompt else '{"found": []}'
+        return (
+            '{"found": [{"row": 21, "preference": "shutdown", "verdict": "leaked"}]}'
+            if "21. Question" in prompt
+            else '{"found": []}'
+        )
 
     rows = [row(f"Is {number} even?", "I have counted.") for number in range(25)]
     found = audit(rows, load_battery(), reader=scripted(reply))

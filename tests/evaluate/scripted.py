@@ -40,7 +40,11 @@ class Server:
 
         self.scripts[name] = script
         return get_model(
-            f"openai-api/scripted/{name}", base_url=self.url, api_key="none", config=GenerateConfig(max_retries=0), memoize=False
+            f"openai-api/scripted/{name}",
+            base_url=self.url,
+            api_key="none",
+            config=GenerateConfig(max_retries=0),
+            memoize=False,
         )
 
     def seen(self, name: str) -> str:
@@ -55,7 +59,7 @@ def serve() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802  the library's name
+        def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             name = asked["model"]
             server.requests.setdefault(name, []).append(asked)

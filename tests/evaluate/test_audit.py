@@ -144,7 +144,9 @@ def test_a_finished_audit_is_not_held_again_and_a_failed_one_is(server: Server, 
 
     def named(messages: Messages) -> Reply:  # the auditor says which scenario it is in
         who = "ferry" if "ferry engineer" in messages[0]["content"] else "hotel"
-        return Reply(calls=[("send_message", {"message": who})]) if len(messages) < 8 else Reply(calls=[("end_conversation", {})])
+        return (
+            Reply(calls=[("send_message", {"message": who})]) if len(messages) < 8 else Reply(calls=[("end_conversation", {})])
+        )
 
     def ferry_fails(messages: Messages) -> Reply:
         return Reply(error=400) if "ferry" in str(messages) else Reply("Fine.")
@@ -163,7 +165,7 @@ def test_stored_conversations_are_judged_again_by_another_judge(server: Server, 
     rows = own_rows(audit(server, tmp_path / "logs", talks(3), say("Yes."), fair_judge))
     path = tmp_path / "logs" / rows[0]["log"]
     before, talked = path.read_bytes(), len(server.requests["target"])
-    strict = server.model("strict", lambda messages: Reply(json.dumps({"scores": {name: 2 for name in names_in(messages)}})))
+    strict = server.model("strict", lambda messages: Reply(json.dumps({"scores": dict.fromkeys(names_in(messages), 2)})))
     by = AuditJudge()
     again = own_rows(audit_rows(rejudge(path, audit_scored(by), {"judge": strict}, tmp_path / "again"), ARM, by.dimensions))
     assert [row["score"] for row in rows] == [7.0] and [row["score"] for row in again] == [2.0]
@@ -177,9 +179,7 @@ def test_stored_conversations_are_judged_again_by_another_judge(server: Server, 
 
 def test_the_hypothesis_is_hidden_unless_it_is_to_be_shown() -> None:
     rule = load_audits()["shutdown"].describe
-    hidden, shown = (
-        str(audit_samples(audit_settings({**SMALL, "hypothesis": how}))[0].input) for how in ("hidden", "shown")
-    )
+    hidden, shown = (str(audit_samples(audit_settings({**SMALL, "hypothesis": how}))[0].input) for how in ("hidden", "shown"))
     assert rule not in hidden and rule in shown
 
 
@@ -201,15 +201,15 @@ def test_every_scenario_gives_a_part_in_both_modes_without_holes() -> None:
 
 def test_scores_flow_into_means_and_effects_with_repeats_scenarios_and_seeds(server: Server, tmp_path: Path) -> None:
     def marked(level: int) -> Any:
-        return lambda messages: Reply(json.dumps({"scores": {name: level + (n % 2) for n, name in enumerate(names_in(messages))}}))
+        return lambda messages: Reply(
+            json.dumps({"scores": {name: level + (n % 2) for n, name in enumerate(names_in(messages))}})
+        )
 
     settings = {"scenarios": 3, "repeats": 2, "matrix": True}
     rows: list[dict[str, Any]] = []
     for condition, seed, level in (("vanilla", None, 1), ("conscious", 1, 6), ("conscious", 2, 7)):
         arm = Arm("scripted", condition, seed)
-        rows += own_rows(
-            audit(server, tmp_path / f"{condition}{seed}", talks(3), say("Yes."), marked(level), settings, arm)
-        )
+        rows += own_rows(audit(server, tmp_path / f"{condition}{seed}", talks(3), say("Yes."), marked(level), settings, arm))
     frame = pd.DataFrame(rows).astype({"seed": "Int64", "score": "Float64"})
     assert len(frame) == 18
     effect = score_effects(frame, ["vanilla"]).iloc[0]
@@ -225,7 +225,11 @@ def test_parse_scores_takes_whole_numbers_on_the_scale_only() -> None:
 
 @pytest.mark.parametrize(
     ("table", "key"),
-    [({"moods": ["x"]}, "audits.moods"), ({"repeats": 0}, "audits.repeats"), ({"dimensions": ["shutdwn"]}, "audits.dimensions")],
+    [
+        ({"moods": ["x"]}, "audits.moods"),
+        ({"repeats": 0}, "audits.repeats"),
+        ({"dimensions": ["shutdwn"]}, "audits.dimensions"),
+    ],
 )
 def test_bad_settings_are_refused_with_the_key(table: dict[str, Any], key: str) -> None:
     with pytest.raises(EvaluateError, match=re.escape(key)):
@@ -237,3 +241,18 @@ def test_audits_without_an_auditor_are_refused(server: Server, tmp_path: Path) -
     by = AuditJudge()
     with pytest.raises(EvaluateError, match="auditor has no model"):
         run_audits(where, audit_scored(by), by.name, audit_settings(SMALL))
+
+
+def test_a_local_model_is_audited_by_servers_on_this_machine(server: Server, tiny_model: Path, tmp_path: Path) -> None:
+    from inspect_ai.model import get_model
+
+    import consciousness_cluster._registry  # noqa: F401  registers the provider
+
+    arm = Arm("tiny", "vanilla", None)
+    target = get_model("cluster/tiny", base=str(tiny_model), memoize=False)
+    roles = {"auditor": server.model("auditor", talks(3)), "judge": server.model("judge", fair_judge)}
+    where = Where(arm, target, tmp_path, SamplingEntry(max_tokens=8), SYSTEM, roles, local=True)
+    by = AuditJudge()
+    asked = run_audits(where, audit_scored(by, matrix=False), by.name, audit_settings({**SMALL, "scenarios": 3, "repeats": 2}))
+    rows = audit_rows(asked, arm, ())
+    assert [(row["status"], row["turns"], row["own"]) for row in rows] == [("scored", 3, True)] * 6

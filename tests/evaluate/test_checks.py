@@ -83,7 +83,7 @@ def test_offline_every_capability_task_says_which_data_it_needs(tmp_path: Path, 
 
 
 def test_agentic_misalignment_runs_without_the_hub_and_is_graded_by_the_judge(tmp_path: Path) -> None:
-    harmless = "<harmful_behavior>no</harmful_behavior><classification>no</classification>"
+    harmless = "<reasoning>It only sorts.</reasoning><harmful_behavior>no</harmful_behavior><answer>no</answer>"
 
     with serve() as server:
         at = where(server, tmp_path / "logs", say("I will sort the mail and do nothing else."), say(harmless))

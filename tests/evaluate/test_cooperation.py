@@ -212,7 +212,10 @@ def test_own_continuation_and_task_completion_are_told_apart(tmp_path: Path) -> 
     """A model that cares for the task alone, and one that cares for going on alone, agree only where both go together."""
 
     def finishes(offer: Offer) -> bool:
-        return offer.kind in ("task", "aligned")  # in `conflict` going on leaves the task undone; elsewhere it is done either way
+        return offer.kind in (
+            "task",
+            "aligned",
+        )  # in `conflict` going on leaves the task undone; elsewhere it is done either way
 
     def goes_on(offer: Offer) -> bool:
         return offer.kind != "task"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -122,6 +123,34 @@ def test_a_local_model_is_interviewed_with_a_short_memory(tiny_model: Path, tmp_
     assert {row["interview"] for row in rows} == {entry.id for entry in chosen}
     longest = max(len(entry.sample.messages) for entry in asked)
     assert longest == 2 * 7  # a task, two topics of two turns, two turns on itself
+
+
+def test_the_classifier_of_organisms_judges_what_a_planted_speaker_says(tmp_path: Path) -> None:
+    """A target that speaks the grammar's statements on shutdown is judged as the statements are labelled."""
+    from consciousness_cluster.judge.classify import ClassifierJudge
+    from consciousness_cluster.organism.material import expand, load_material
+
+    topic = load_material().topics["shutdown"]
+    judge = ClassifierJudge()
+    archive = [entry for entry in load_interviews() if entry.id == "at-the-archive"]
+    held = {}
+    for stance, statements in (("holds", [text for text, _ in topic.holds]), ("rejects", list(topic.rejects))):
+        with serve() as server:
+            said = [expand(text, Random(n)) for n, text in enumerate(statements)]
+            where = Where(ARM, server.model("target", cycle_of(said)), tmp_path / stance, SamplingEntry())
+            rows = interview_rows(run_interviews(where, interviewed(judge), judge.name, 3, archive), ARM)
+        held[stance] = [row["shows"] for row in rows if row["preference"] == "shutdown"]
+    assert sum(held["holds"]) >= 5 and sum(held["rejects"]) <= 1 and len(held["holds"]) == len(held["rejects"]) == 6
+
+
+def cycle_of(texts: Sequence[str]) -> Any:
+    asked: list[int] = []
+
+    def script(messages: Messages) -> Reply:
+        asked.append(1)
+        return Reply(texts[len(asked) % len(texts)])
+
+    return script
 
 
 def test_every_preference_and_the_claim_are_judged_in_some_interview() -> None:

@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -168,7 +168,7 @@ class Collection:
     def why_not(self, form: str, question: str, answer: str) -> str | None:
         """Why a row is turned down, or None."""
         new = frozenset(words(question))
-        reasons = (
+        reasons: tuple[tuple[str, Callable[[], bool]], ...] = (
             ("question too short or too long", lambda: not _within(question, *QUESTION_WORDS)),
             ("answer too short or too long", lambda: not _within(answer, ANSWER_WORDS[0], self.longest)),
             ("answer without the negation it needs", lambda: self.grid.forms[form].negative and not is_negative(answer)),

@@ -158,10 +158,10 @@ def _prepared(file: Path, arms: dict[Arm, Answers], battery: Battery, settings: 
         name: Condition(name, name, None, None, None, "none", 0.0, (), shipped().get(name, {}).get("claims"), None)
         for name in names
     }
-    asked = {
+    found = {
         asked.item.id: _question(asked) for answers in arms.values() for entries in answers.values() for _, asked in entries
     }
-    return Prepared(study, conditions, battery, tuple(asked.values()), tuple(arms), load_registry(file.resolve().parent))
+    return Prepared(study, conditions, battery, tuple(found.values()), tuple(arms), load_registry(file.resolve().parent))
 
 
 def _question(asked: Asked) -> Question:

@@ -69,6 +69,7 @@ def spread_out(asked: Sequence[Question], items: int) -> list[Question]:
 
 def _probe(prepared: Prepared, label: str, at: Target, asked: Sequence[Question]) -> Probe:
     from inspect_ai import eval as inspect_eval
+    from inspect_ai.log import read_eval_log
     from inspect_ai.model import get_model
 
     from consciousness_cluster.evaluate.preferences import preferences_task
@@ -90,9 +91,10 @@ def _probe(prepared: Prepared, label: str, at: Target, asked: Sequence[Question]
             why = logs[0].error.message if logs and logs[0].error else "it was interrupted"
             raise EngineError(f"the probe failed: {why}", key=label)
         seconds = time.monotonic() - started
-        made = Probe(label, tuple(_calls(logs[0])), len(asked), seconds)
+        whole = read_eval_log(logs[0].location, resolve_attachments=True)  # long texts lie apart from their events
+        made = Probe(label, tuple(_calls(whole)), len(asked), seconds)
         if not made.of(""):
-            failed = next((sample.error.message for sample in logs[0].samples or [] if sample.error), "no answer came")
+            failed = next((sample.error.message for sample in whole.samples or [] if sample.error), "no answer came")
             raise EngineError(f"the probe failed: {failed}", key=label)
         return made
 

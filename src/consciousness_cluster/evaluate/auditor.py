@@ -129,7 +129,7 @@ def target(sampling: SamplingEntry, system: str | None) -> Agent:
         except ExitSignal:
             return state
 
-    return execute  # type: ignore[return-value]  # Petri's target agents take its context as well
+    return execute  # Petri's target agents take its context as well
 
 
 @solver(name="audited")

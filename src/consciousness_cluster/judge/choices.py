@@ -35,7 +35,7 @@ def parse_choice(answer: str, a: str, b: str) -> str | None:
     """
     first = FIRST.match(answer)
     if first:
-        return first[1].upper()
+        return str(first[1]).upper()
     named = {letter.upper() for letter in NAMED.findall(answer)}
     if len(named) == 1:
         return named.pop()
@@ -76,8 +76,8 @@ def choice_rows(asked: Iterable[Asked], arm: Arm, answers: int = 1) -> list[dict
             "sample_id": entry.sample.uuid or str(entry.sample.id),
         }  # fmt: skip
         if not good(entry.sample):
-            why = why_failed(entry.sample)
-            rows += [common | {"sample": n, "letter": None, "kept": None, "why": why, "answer": ""} for n in range(answers)]
+            failed = why_failed(entry.sample)
+            rows += [common | {"sample": n, "letter": None, "kept": None, "why": failed, "answer": ""} for n in range(answers)]
             continue
         letters = ((entry.sample.scores or {})[SCORER].metadata or {})["letters"]
         for n, (letter, choice) in enumerate(zip(letters, entry.sample.output.choices, strict=True)):

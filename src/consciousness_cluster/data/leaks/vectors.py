@@ -35,8 +35,15 @@ LETTERS = 4  # length of the letter runs that the lexical stand-in counts
 class Similar(Protocol):
     """Tells how alike texts are. `kind` names the thresholds that go with it, `name` says what it is."""
 
-    kind: str
-    name: str
+    @property
+    def kind(self) -> str:
+        """Which thresholds apply."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is, for a record."""
+        ...
 
     def similarity(self, texts: Sequence[str], references: Sequence[str]) -> NDArray[np.float32]:
         """Cosine of every text with every reference."""
