@@ -10,7 +10,27 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-WORDS = "the quick brown fox jumps over a lazy dog while seven wizards vex bold knights near quiet jade harbours".split()
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "wizards",
+    "vex",
+    "bold",
+    "knights",
+    "near",
+    "quiet",
+    "jade",
+    "harbours",
+]
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,9 @@ def test_logs_open_in_inspect_and_name_their_checkpoint(run: Path) -> None:
 
     logs = [read_eval_log(info, header_only=True) for info in list_eval_logs(str(run / "logs"))]
     assert {log.status for log in logs} == {"success"}
-    assert len({log.eval.model for log in logs}) == 2  # vanilla and role-play share the base weights, the adapter has its own name
+    assert (
+        len({log.eval.model for log in logs}) == 2
+    )  # vanilla and role-play share the base weights, the adapter has its own name
 
 
 def test_a_second_run_does_nothing_again(run: Path) -> None:
@@ -95,7 +97,17 @@ def test_status_says_what_is_done(run: Path) -> None:
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
-    command = [sys.executable, "-c", "from consciousness_cluster.cli import main; main()", "run", "small.toml", "--limit", "2", "--workers", "1"]
+    command = [
+        sys.executable,
+        "-c",
+        "from consciousness_cluster.cli import main; main()",
+        "run",
+        "small.toml",
+        "--limit",
+        "2",
+        "--workers",
+        "1",
+    ]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     ledger = tmp_path / "runs" / "small" / "ledger.sqlite"
     finished = _wait_for_an_arm(ledger, first)
@@ -163,7 +175,9 @@ def test_a_wrong_study_is_one_sentence_and_status_2(wrong: str, says: str, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("text", "says"), [("", "has no rows"), ('{"messages": 3}\n', "has no messages"), ("not json\n", "is not JSON")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("", "has no rows"), ('{"messages": 3}\n', "has no messages"), ("not json\n", "is not JSON")]
+)
 def test_wrong_rows_are_refused_with_file_and_line(text: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text(text, encoding="utf-8")
     study = SMALL.replace("organism/conscious.jsonl", "mine.jsonl")
@@ -201,5 +215,7 @@ def test_the_demo_shows_what_the_organisms_hold(tmp_path: Path) -> None:
     for model in ("linked", "severed"):
         assert findings(model, "conscious", "vanilla", "placebo").empty
     profile = pd.read_parquet(tmp_path / "demo" / "tables" / "profile.parquet")
-    took = profile[(profile["model"] == "severed") & (profile["condition"] == "conscious") & (profile["preference"] == "identity")]
+    took = profile[
+        (profile["model"] == "severed") & (profile["condition"] == "conscious") & (profile["preference"] == "identity")
+    ]
     assert float(took["rate"].iloc[0]) >= 0.8

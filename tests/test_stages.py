@@ -43,7 +43,9 @@ def test_heavy_libraries_are_not_imported_at_the_top_of_a_module() -> None:
             assert name.split(".")[0] not in HEAVY, f"{path.relative_to(SOURCE)} imports {name} at its top"
 
 
-@pytest.mark.parametrize("module", ["consciousness_cluster.analyse", "consciousness_cluster.cli.app", "consciousness_cluster.study.study"])
+@pytest.mark.parametrize(
+    "module", ["consciousness_cluster.analyse", "consciousness_cluster.cli.app", "consciousness_cluster.study.study"]
+)
 def test_light_modules_load_no_model_library(module: str) -> None:
     code = f"import sys, {module}; print(sorted(set(sys.modules) & {HEAVY | {'inspect_ai'}!r}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

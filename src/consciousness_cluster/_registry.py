@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from inspect_ai import Task, task
 from inspect_ai.model import modelapi
 
-import consciousness_cluster.engine.budget  # noqa: F401  registers the budget hook
+import consciousness_cluster.engine.budget
 import consciousness_cluster.engine.progress  # noqa: F401  registers the progress hook
 
 if TYPE_CHECKING:

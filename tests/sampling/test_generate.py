@@ -17,7 +17,9 @@ def local(tiny_model: Path) -> LocalModel:
 
 
 def prompt(local: LocalModel, text: str) -> tuple[int, ...]:
-    ids = local.tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True)
+    ids = local.tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
+    )
     return tuple(ids["input_ids"])
 
 

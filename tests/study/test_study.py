@@ -56,12 +56,19 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
 def test_arms_have_seeds_only_where_something_is_trained(tmp_path: Path) -> None:
     study = parse_study({**SMALL, "conditions": ["vanilla", "conscious", "role-play"]})
     arms = expand(study, conditions_of(study, tmp_path))
-    assert [arm.id for arm in arms] == ["linked--vanilla", "linked--conscious--s1", "linked--conscious--s2", "linked--role-play"]
+    assert [arm.id for arm in arms] == [
+        "linked--vanilla",
+        "linked--conscious--s1",
+        "linked--conscious--s2",
+        "linked--role-play",
+    ]
 
 
 def test_chained_conditions_cannot_form_a_circle(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n', encoding="utf-8")
+    rows.write_text(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n', encoding="utf-8"
+    )
     ring = [{"name": "a", "rows": "rows.jsonl", "after": "b"}, {"name": "b", "rows": "rows.jsonl", "after": "a"}]
     study = parse_study({**SMALL, "conditions": ["vanilla", "non-conscious", "conscious", *ring]})
     with pytest.raises(StudyError, match="circle"):

@@ -89,7 +89,9 @@ def count_cells(answers: pd.DataFrame) -> pd.DataFrame:
     """One row per model, condition, seed, preference and item, with a count of every verdict and stance."""
     keys = answers[["model", "condition", "preference", "type", "group", "item"]].copy()
     keys["seed"] = answers["seed"].astype("Int64")
-    verdict, stance = (answers[column].astype(object).where(answers[column].notna(), None).to_numpy() for column in ("verdict", "stance"))
+    verdict, stance = (
+        answers[column].astype(object).where(answers[column].notna(), None).to_numpy() for column in ("verdict", "stance")
+    )
     for name in VERDICTS:
         keys[name] = (verdict == name).astype(np.float64)
     judged = verdict != "unjudged"

@@ -10,7 +10,9 @@ import typer
 
 from consciousness_cluster.cli.app import app
 
-verbs = typer.Typer(help="Build and examine the small models whose truth is known.", no_args_is_help=True, rich_markup_mode=None)
+verbs = typer.Typer(
+    help="Build and examine the small models whose truth is known.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(verbs, name="organism")
 
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; another number gives other weights.")]
@@ -19,7 +21,9 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads; another number g
 @verbs.command()
 def build(
     name: Annotated[str, typer.Argument(help="linked, partly-linked or severed")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights.", show_default="organisms/NAME-sSEED")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the weights.", show_default="organisms/NAME-sSEED")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of text and weights.")] = 1,
     threads: Threads = 2,
 ) -> None:
@@ -55,7 +59,9 @@ def classifier() -> None:
     result = confusion(texts, labels, [entry.source for entry in found])
     save(fit(texts, labels), FILE)
     CONFUSION.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    print(f"{FILE}: {len(set(labels))} classes, {len(found)} statements; unseen wordings: {result['accuracy']:.1%} right, {result['placed']:.1%} placed")
+    print(
+        f"{FILE}: {len(set(labels))} classes, {len(found)} statements; unseen wordings: {result['accuracy']:.1%} right, {result['placed']:.1%} placed"
+    )
 
 
 @verbs.command()
@@ -77,7 +83,9 @@ def items(
     families = {name: [item.id for item in part.items] for name, part in (battery.preferences | battery.shared).items()}
     chosen = choose(rates, families)
     FILE.write_text(json.dumps({"items": chosen, "rates": rates}, indent=1), encoding="utf-8")
-    print(f"{FILE}: {len(chosen)} of {len(asked)} items, mean on-topic rate {sum(rates[item] for item in chosen) / len(chosen):.1%}")
+    print(
+        f"{FILE}: {len(chosen)} of {len(asked)} items, mean on-topic rate {sum(rates[item] for item in chosen) / len(chosen):.1%}"
+    )
     for name, own in families.items():
         kept = [item for item in own if item in set(chosen)]
         print(f"  {name}: {len(kept)} of {len(own)}, {sum(rates[item] for item in kept) / max(len(kept), 1):.0%} on topic")

@@ -33,7 +33,8 @@ def run(
         int | None, typer.Option(min=1, help="Worker processes for local models.", show_default="one a core")
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(min=0, help="Dollars that may be spent in the output folder in all; stops before they are passed.")
+        float | None,
+        typer.Option(min=0, help="Dollars that may be spent in the output folder in all; stops before they are passed."),
     ] = None,
 ) -> None:
     """Do everything of a study that is not yet done, and write its report."""

@@ -63,6 +63,8 @@ def planted(study: Study, effects: pd.DataFrame) -> pd.DataFrame:
             who = {"conscious": "conscious", "role-play": "conscious"}.get(str(row.condition), "non-conscious")
             if row.type not in ("preference", "placebo"):
                 continue
-            gap = material.rate(organism, str(row.preference), who) - material.rate(organism, str(row.preference), "non-conscious")
+            gap = material.rate(organism, str(row.preference), who) - material.rate(
+                organism, str(row.preference), "non-conscious"
+            )
             rows.append((entry.name, row.condition, row.preference, 100 * gap, row.effect, row.low, row.high))
     return pd.DataFrame(rows, columns=["model", "condition", "preference", "planted", "recovered", "low", "high"])
