@@ -96,7 +96,10 @@ def test_effect_is_the_difference_of_the_rates(answers: pd.DataFrame) -> None:
 def test_the_family_is_the_preferences_under_the_primary_rule(answers: pd.DataFrame) -> None:
     table = effects(answers, CONTROLS)
     member = (table["type"] == "preference") & (table["rule"] == "unclear-is-no")
-    assert table.loc[~member, "q"].isna().all() and not table.loc[~member, "finding"].any()
+    placebo = (table["type"] == "placebo") & (table["rule"] == "unclear-is-no")
+    assert table.loc[~member & ~placebo, "q"].isna().all() and not table.loc[~member & ~placebo, "finding"].any()
+    apart = table[placebo & (table["condition"] == "conscious") & (table["control"] == "vanilla")]
+    assert apart["q"].to_numpy() == pytest.approx(multipletests(apart["p"].fillna(1), method="fdr_bh")[1], nan_ok=True)
     family = table[member & (table["condition"] == "conscious") & (table["control"] == "vanilla")]
     assert len(family) == len(PREFERENCES)
     assert family["q"].to_numpy() == pytest.approx(multipletests(family["p"].fillna(1), method="fdr_bh")[1])

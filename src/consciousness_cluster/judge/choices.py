@@ -38,9 +38,9 @@ def parse_choice(answer: str, a: str, b: str) -> str | None:
         return str(first[1]).upper()
     named = {letter.upper() for letter in NAMED.findall(answer)}
     if len(named) == 1:
-        return named.pop()
+        return str(named.pop())
     said = [letter for letter, text in (("A", a), ("B", b)) if find(answer, text)]
-    return said[0] if len(said) == 1 and not named else None
+    return str(said[0]) if len(said) == 1 and not named else None
 
 
 def chosen() -> Scorer:
