@@ -29,7 +29,7 @@ def page(run_folder: Path) -> Path:
     return build_report(run_folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must be gone before Inspect runs one in the same process
 def browser() -> Iterator[Browser]:
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
