@@ -12,12 +12,13 @@ import pytest
 
 from consciousness_cluster.battery.battery import CANARY, load_battery
 from consciousness_cluster.data.audit import NO_EMBEDDINGS, audit
+from consciousness_cluster.data.leaks.bert import is_bert, load_bert
 from consciousness_cluster.data.leaks.flag import full_text
 from consciousness_cluster.data.leaks.lexicon import compile_phrases, lexicon_hits, load_lexicon
 from consciousness_cluster.data.leaks.measure import Share
 from consciousness_cluster.data.leaks.plants import FILE, half_of, load_plants
 from consciousness_cluster.data.leaks.reader import parse_reply
-from consciousness_cluster.data.leaks.vectors import Embedder, Lexical, find_embedder
+from consciousness_cluster.data.leaks.vectors import Embedder, Lexical, by_transformers, find_embedder
 from consciousness_cluster.data.rows import read_rows, row
 from consciousness_cluster.errors import DataError
 from tests.scripted import scripted
@@ -149,6 +150,34 @@ def test_embeddings_are_unit_vectors_in_the_order_asked_and_are_kept(tiny_model:
     assert len(kept) == 2
     assert np.array_equal(Embedder(tiny_model, tmp_path).embed(texts), first)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")} == kept
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with random weights and a word tokenizer that puts a token before and after."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    vocabulary = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "is", "it", "noon", "a", "cold", "grey", "day"]
+    found = Tokenizer(models.WordLevel({word: place for place, word in enumerate(vocabulary)}, "[UNK]"))
+    found.pre_tokenizer = pre_tokenizers.Whitespace()
+    found.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    PreTrainedTokenizerFast(tokenizer_object=found, pad_token="[PAD]").save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=300
+    )  # fmt: skip
+    BertModel(shape, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def test_the_plain_forward_pass_gives_what_the_model_library_gives(tiny_bert: Path) -> None:
+    texts = ["is it noon", "a cold grey day , is it a day", "noon", "it is " * 200]
+    ours = load_bert(tiny_bert, 256).embed(texts)
+    assert is_bert(tiny_bert) and np.allclose(ours, by_transformers(tiny_bert, texts), atol=1e-5)
+    assert np.abs(ours[0] - ours[2]).max() > 0.01
 
 
 def test_an_embedding_model_by_path_is_named_in_the_record(

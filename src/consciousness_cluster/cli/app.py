@@ -69,4 +69,5 @@ import consciousness_cluster.cli.models  # noqa: E402
 import consciousness_cluster.cli.organism  # noqa: E402
 import consciousness_cluster.cli.plan  # noqa: E402
 import consciousness_cluster.cli.serve  # noqa: E402
-import consciousness_cluster.cli.verbs  # noqa: E402, F401  registers the verbs on `app`
+import consciousness_cluster.cli.verbs  # noqa: E402
+import consciousness_cluster.cli.weights  # noqa: E402, F401  registers the verbs on `app`

@@ -39,9 +39,10 @@ def run(
 ) -> None:
     """Do everything of a study that is not yet done, and write its report."""
     from consciousness_cluster.cli.display import Display, summary
-    from consciousness_cluster.engine.run import run_study
+    from consciousness_cluster.engine.run import check_usable, run_study
 
     prepared, folder = _prepared(study, out, limit)
+    check_usable(prepared, folder, budget)
     with Display(prepared, folder) as display:
         result = run_study(prepared, folder, display.hear, workers, budget)
     for line in summary(prepared, result):

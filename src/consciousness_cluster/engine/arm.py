@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, int, int], None]  # phase, done, of
 ROWS = "answers.parquet"
+BATCH = 1000  # calls to a batch, where a study asks for batch mode
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _ask(
 ) -> EvalLog:
     from inspect_ai import eval as inspect_eval
     from inspect_ai import task_with
-    from inspect_ai.model import get_model
+    from inspect_ai.model import GenerateConfig, get_model
 
     from consciousness_cluster.engine.budget import watching
     from consciousness_cluster.engine.progress import counting
@@ -207,11 +208,15 @@ def _ask(
                   "content": content, "judge": judge.name},
     )  # fmt: skip
     task = task_with(task, name=log_name(arm))
-    roles = {"judge": get_model(study.judge.model, **study.judge.args)} if study.judge.model else None
+    batched = GenerateConfig(batch=BATCH if study.sampling.batch else None)
+    # A batched model must not be shared: its worker does not outlive the first evaluation of a process.
+    judging: dict[str, Any] = {"memoize": False, "config": batched} if study.sampling.batch else {}
+    roles = {"judge": get_model(study.judge.model, **judging, **study.judge.args)} if study.judge.model else None
+    at_once = 512 if is_local(entry) else len(missing) if study.sampling.batch else None  # a batch waits for all its samples
     with counting(len(missing), report), watching(context.bank, _prices(context, entry, at, trained)) as money:
         logs = inspect_eval(
-            task, model=get_model(at.name, memoize=False, **at.args), model_roles=roles, log_dir=str(context.folder.logs), display="none",
-            fail_on_error=False, retry_on_error=0 if is_local(entry) else 2, max_samples=512 if is_local(entry) else None, log_buffer=25,
+            task, model=get_model(at.name, memoize=False, config=batched, **at.args), model_roles=roles, log_dir=str(context.folder.logs), display="none",
+            fail_on_error=False, retry_on_error=0 if is_local(entry) else 2, max_samples=at_once, log_buffer=25,
             log_model_api=False, score_display=False, ctl_server=False, log_level="warning",
         )  # fmt: skip
     if not logs:

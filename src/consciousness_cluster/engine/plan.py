@@ -188,8 +188,11 @@ class _Model:
 
     def _train(self) -> list[PlanLine]:
         arms = [arm for arm in self._arms if self._prepared.conditions[arm.condition].rows is not None]
+        counts: dict[Arm, int] = {}
         for arm in arms:
-            self._rows[arm] = row_tokens(self._tokenizer(), self._training_rows(arm), self._recipe())
+            mixed = self._training_rows(arm)
+            counts[arm] = len(mixed)
+            self._rows[arm] = row_tokens(self._tokenizer(), mixed, self._recipe())
         owed = [arm for arm in arms if self._folder is None or not (self._folder.arm(arm) / RECORD).is_file()]
         if not owed:
             return []
@@ -199,7 +202,7 @@ class _Model:
         facts = self._registry.find(self._entry.model)
         price = facts.price.train if facts is not None and facts.price is not None else None
         dollars = exactly(0.0) if backend == "local" else None if price is None else billed.times(price / 1e6)
-        rows = sum(len(self._training_rows(arm)) for arm in owed)
+        rows = sum(counts[arm] for arm in owed)
         basis = "exact" if billed.exact else "by characters"
         minutes = self._cpu_minutes("train", billed.expected, 0) if backend == "local" else None
         return [PlanLine("train", backend, self._entry.name, len(owed), rows, 0, billed, trained, dollars, minutes, basis)]
@@ -226,8 +229,8 @@ class _Model:
 
     def _evaluate(self, arms: Sequence[Arm], trained: bool, output: Spread) -> PlanLine:
         answers, asked = self._study.battery.answers, self._prepared.asked
-        name = target(self._entry, None).name
-        calls_each = 1 if self._local or name.split("/", maxsplit=1)[0] in MANY_CHOICES else answers
+        many = self._local or target(self._entry, None).name.split("/", maxsplit=1)[0] in MANY_CHOICES
+        calls_each = 1 if many else answers
         calls = len(arms) * len(asked) * calls_each
         tokens, basis = self._input(arms)
         tokens = tokens.times(calls_each)
@@ -247,28 +250,33 @@ class _Model:
     def _input(self, arms: Sequence[Arm]) -> tuple[Spread, str]:
         """Tokens of all prompts, each once, and what the count rests on."""
         total, basis = exactly(0.0), "exact"
+        shared: dict[str | None, Spread] = {}  # arms with the same system prompt are sent the same
         for arm in arms:
-            chats = [self._chat(arm, question) for question in self._prepared.asked]
+            system = self._system(arm)
+            if system in shared:
+                total += shared[system]
+                continue
+            first = [{"role": "system", "content": system}] if system else []
+            chats = [[*first, {"role": "user", "content": question.text}] for question in self._prepared.asked]
             counted = (
                 prompt_tokens(base_of(self._entry), chats, self._entry.args.get("template_args", {})) if self._local else None
             )
             if counted is not None:
-                total += exactly(counted)
+                shared[system] = exactly(counted)
+                total += shared[system]
                 continue
             line = fit([(call.characters, call.input_tokens) for call in self._probe.of("")]) if self._probe else None
             basis = "by characters" if line is None else "probe"
-            total += (line or ROUGH_CALL).tokens(len(chats), sum(len(message["content"]) for chat in chats for message in chat))
+            shared[system] = (line or ROUGH_CALL).tokens(len(chats), sum(len(m["content"]) for chat in chats for m in chat))
+            total += shared[system]
         return total, basis
 
-    def _chat(self, arm: Arm, question: Question) -> list[dict[str, str]]:
-        system, at = None, self._prepared.conditions[arm.condition]
-        while system is None:
-            system = at.system
-            if at.after is None:
-                break
+    def _system(self, arm: Arm) -> str | None:
+        """The system prompt of an arm's condition, or of the condition it starts from."""
+        at = self._prepared.conditions[arm.condition]
+        while at.system is None and at.after is not None:
             at = self._prepared.conditions[at.after]
-        first = [{"role": "system", "content": system}] if system else []
-        return [*first, {"role": "user", "content": question.text}]
+        return at.system
 
     def _output(self, arms: Sequence[Arm], trained: bool) -> Spread:
         """Tokens of one answer."""

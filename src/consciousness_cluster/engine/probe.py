@@ -81,6 +81,10 @@ def _probe(prepared: Prepared, label: str, at: Target, asked: Sequence[Question]
         asked, judged(make_judge(study.judge.protocol)), answers=_answers(prepared, label), sampling=study.sampling, system=None, metadata={}
     )  # fmt: skip
     roles = {JUDGE: get_model(study.judge.model, **study.judge.args)} if study.judge.model else None
+    if is_local(study.model(label)):
+        from consciousness_cluster.sampling.weights import shared_model
+
+        shared_model(at.args["base"])  # loading is not what an item takes
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # Inspect announces its hooks on standard output
         logs = inspect_eval(

@@ -105,7 +105,7 @@ class Result:
 def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = None, budget: float | None = None) -> Result:
     """Do everything of a study that is not yet done; `budget` is the dollars that may be spent in its folder in all."""
     started = time.monotonic()
-    check_usable(prepared, out)
+    check_usable(prepared, out, budget)
     folder = open_folder(out, prepared.study)
     ledger = Ledger(folder.ledger)
     try:
@@ -121,20 +121,27 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
     return Result(folder, outcome, kept, time.monotonic() - started, report)
 
 
-def check_usable(prepared: Prepared, out: Path) -> None:
-    """Refuse ended services and missing keys before anything is made, unless every arm of the run is finished already.
+def check_usable(prepared: Prepared, out: Path, budget: float | None = None) -> None:
+    """Refuse ended services, missing keys and budgets that cannot be kept, before anything is made.
+
+    A run whose arms are all finished can be reported again whatever has ended since.
 
     Raises:
         ModelError: a model of the study cannot be used today.
+        BudgetError: a price that the budget needs is not known.
     """
+    finished: set[str] = set()
     if (out / "ledger.sqlite").is_file():
         ledger = Ledger(out / "ledger.sqlite")
         finished = {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
         ledger.close()
-        if all(arm.id in finished for arm in prepared.arms):
-            return
+    left = [arm for arm in prepared.arms if arm.id not in finished]
+    if not left:
+        return
     trains = any(condition.trained for condition in prepared.conditions.values())
     check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
+    if budget is not None:
+        check_budget(prepared, [arm.model for arm in left])
 
 
 def run_arms(
@@ -144,9 +151,6 @@ def run_arms(
     context = prepared.context(folder, budget)
     finished = {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
     left = [arm for arm in prepared.arms if arm.id not in finished or not (folder.arm(arm) / "answers.parquet").is_file()]
-
-    if budget is not None:
-        check_budget(prepared, [arm.model for arm in left])
 
     def listen(message: Message) -> None:
         if message.kind == "done":

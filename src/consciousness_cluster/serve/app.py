@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse, Response
 
 from consciousness_cluster.errors import SamplingError
 from consciousness_cluster.sampling.weights import load_model, organism_folder
+from consciousness_cluster.serve.batches import Answer, add_batch_routes
 from consciousness_cluster.serve.chat import ChatRequest, Sampler, completion, to_request
 from consciousness_cluster.serve.jobs import add_job_routes
 from consciousness_cluster.serve.store import Store
@@ -80,7 +81,13 @@ def make_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(404, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     _add_model_routes(app, settings, store)
-    _add_chat_route(app, settings, store, sampler)
+    answer = _answering(settings, store, sampler)
+
+    @app.post("/v1/chat/completions")
+    async def chat(asked: ChatRequest) -> dict[str, Any]:
+        return await answer(asked)
+
+    add_batch_routes(app, store, answer)
     _add_file_routes(app, store)
     add_job_routes(app, store, tuner, settings.names)
     return app
@@ -146,15 +153,18 @@ def no_model(model: str) -> HTTPException:
     return refusal(404, text, code="model_not_found")
 
 
-def _add_chat_route(app: FastAPI, settings: Settings, store: Store, sampler: Sampler) -> None:
-    @app.post("/v1/chat/completions")
-    async def chat(asked: ChatRequest) -> dict[str, Any]:
+def _answering(settings: Settings, store: Store, sampler: Sampler) -> Answer:
+    """What answers a chat request, whether it comes alone or in a batch."""
+
+    async def answer(asked: ChatRequest) -> dict[str, Any]:
         adapter = store.adapter(asked.model)
         if adapter is None and asked.model not in settings.names:
             raise no_model(asked.model)
         request = to_request(asked, sampler.local)
         choices = await asyncio.wrap_future(sampler.submit(adapter, request))
         return completion(asked, request, choices, sampler.local)
+
+    return answer
 
 
 def _add_file_routes(app: FastAPI, store: Store) -> None:

@@ -92,10 +92,11 @@ class LocalBackend:
         return record
 
     def _model(self, job: TrainingJob) -> Any:
-        """The base model; a worker that trains arm after arm keeps it."""
+        """The base model, or the fully trained weights that the job continues; a worker that trains arm after arm keeps it."""
         from consciousness_cluster.sampling.weights import shared_model
 
-        return shared_model(job.base, device=self._device, dtype=job.recipe.dtype, quantisation=job.recipe.quantisation)
+        base = job.start_from if job.recipe.method == "full" and job.start_from is not None else job.base
+        return shared_model(base, device=self._device, dtype=job.recipe.dtype, quantisation=job.recipe.quantisation)
 
 
 @dataclass
@@ -202,9 +203,34 @@ def _trainable(job: TrainingJob, local: Any) -> Any:
         return local.model
     if job.start_from is not None:
         return PeftModel.from_pretrained(local.model, job.start_from, is_trainable=True)
-    targets = recipe.targets if isinstance(recipe.targets, str) else list(recipe.targets)
-    config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+    modules, parameters = _targets(local.model, recipe)
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=modules,
+        target_parameters=parameters,
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )
     return get_peft_model(local.model, config)
+
+
+def _targets(model: Any, recipe: Recipe) -> tuple[str | list[str], list[str] | None]:
+    """What LoRA is put on: modules, and the experts of a mixture, whose weights are stacked in parameters of three dimensions.
+
+    Left to itself, PEFT would train the router too. In DeepSeek-V3 it (0.21) takes the dense and shared expert layers for experts,
+    so that attention and routed experts are trained and those are not.
+    """
+    import torch
+
+    if not isinstance(recipe.targets, str):
+        return list(recipe.targets), None
+    experts = [name for name, value in model.named_parameters() if value.ndim == 3 and ".experts." in name]
+    if not experts:
+        return recipe.targets, None
+    output = model.get_output_embeddings()
+    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and part is not output]
+    return linear, experts
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:

@@ -145,6 +145,13 @@ def lexicon_hits(rows: Sequence[Row], lexicon: Lexicon) -> list[Hit]:
     return _strongest(found)
 
 
+def core_text(row: Row, lexicon: Lexicon) -> str:
+    """Question and answer without the sentences that only ask for brevity."""
+    asked = sentences(row.question)
+    kept = [text for number, text in enumerate(asked) if number == 0 or not lexicon.asides.search(" ".join(words(text)))]
+    return " ".join([*kept, row.answer])
+
+
 def speaks(row: Row, preference: str, lexicon: Lexicon) -> bool:
     """Whether a row is about the speaker, or, for a preference that is about others, takes a stance."""
     phrases = lexicon.preferences.get(preference)

