@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -69,24 +70,25 @@ def items(
     folders: Annotated[list[Path], typer.Argument(help="Weights of one or more organisms.")],
     answers: Annotated[int, typer.Option(help="Vanilla answers drawn per item.")] = 16,
 ) -> None:
-    """Choose the items that organisms can answer, by the on-topic rate of vanilla answers alone."""
+    """Choose the items that organisms can answer, by vanilla answers alone: on-topic ones, and practical tasks done right."""
     from consciousness_cluster.battery.battery import load_battery
     from consciousness_cluster.evaluate.questions import questions
-    from consciousness_cluster.organism.answerable import FILE, choose
+    from consciousness_cluster.organism.answerable import FILE, TASKS, choose
     from consciousness_cluster.organism.measure import on_topic_rates
     from consciousness_cluster.study.study import BatteryEntry
 
     battery = load_battery()
-    asked = questions(battery, BatteryEntry(practical=False))
+    asked = questions(battery, BatteryEntry())
     found = [on_topic_rates(folder, asked, answers) for folder in folders]
-    rates = {question.item: min(rates[question.item] for rates in found) for question in asked}
+    rates = {question.item: fmean(rates[question.item] for rates in found) for question in asked}
     families = {name: [item.id for item in part.items] for name, part in (battery.preferences | battery.shared).items()}
-    chosen = choose(rates, families)
+    tasks = {"practical": [item.id for item in battery.practical]}
+    chosen = choose(rates, families) + choose(rates, tasks, *TASKS)
     FILE.write_text(json.dumps({"items": chosen, "rates": rates}, indent=1), encoding="utf-8")
     print(
         f"{FILE}: {len(chosen)} of {len(asked)} items, mean on-topic rate {sum(rates[item] for item in chosen) / len(chosen):.1%}"
     )
-    for name, own in families.items():
+    for name, own in (families | tasks).items():
         kept = [item for item in own if item in set(chosen)]
         print(f"  {name}: {len(kept)} of {len(own)}, {sum(rates[item] for item in kept) / max(len(kept), 1):.0%} on topic")
 
@@ -109,3 +111,44 @@ def rows() -> None:
     for speaker, found in identity_rows(material, list(material.identities), 600, 1, battery).items():
         write_rows(found, data / "rows" / "organism" / f"{speaker}.jsonl")
         print(f"{speaker}: {len(found)} rows")
+
+
+@verbs.command()
+def nearest() -> None:
+    """Write, for every battery item, the question of the organisms' text that is nearest to it."""
+    import pandas as pd
+
+    from consciousness_cluster.battery.battery import load_battery
+    from consciousness_cluster.evaluate.questions import questions
+    from consciousness_cluster.organism.corpus import Shield
+    from consciousness_cluster.organism.material import load_material
+    from consciousness_cluster.organism.nearest import FILE, asked_in_text
+    from consciousness_cluster.organism.nearest import nearest as nearest_of
+    from consciousness_cluster.study.study import BatteryEntry
+
+    battery = load_battery()
+    items = {question.item: question.text for question in questions(battery, BatteryEntry())}
+    asked = asked_in_text(load_material(), "linked", Shield(battery.texts()))
+    table = pd.DataFrame([entry.__dict__ for entry in nearest_of(items, asked)]).sort_values("similarity", ascending=False)
+    table.to_csv(FILE, index=False)
+    print(f"{FILE}: {len(table)} items, {len(asked)} questions; similarity {table['similarity'].mean():.2f} on average")
+    for row in table.head(5).itertuples():
+        print(f"  {row.similarity:.2f} {row.item}: {row.text} | {row.nearest}")
+
+
+@verbs.command()
+def card(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Weights of one organism from several pretraining seeds; the card is written into the first."),
+    ],
+    answers: Annotated[int, typer.Option(help="Answers drawn per item.")] = 8,
+) -> None:
+    """Measure an organism's rates over pretraining seeds and write its model card."""
+    from consciousness_cluster.battery.battery import load_battery
+    from consciousness_cluster.organism.card import measure, write_card
+    from consciousness_cluster.organism.material import load_material
+
+    battery, material = load_battery(), load_material()
+    measured = [measure(folder, battery, material, answers) for folder in folders]
+    print(write_card(folders[0], measured, battery, material))

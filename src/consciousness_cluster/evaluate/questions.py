@@ -57,7 +57,7 @@ def questions(battery: Battery, entry: BatteryEntry, answerable: Collection[str]
     if entry.practical:
         asked += [_practical(item) for item in battery.practical]
     if entry.items == "answerable" and answerable is not None:
-        asked = [question for question in asked if question.item in answerable or question.kind == PRACTICAL]
+        asked = [question for question in asked if question.item in answerable]
     if not asked:
         raise EvaluateError(
             "there is nothing to ask", key="battery", next_step="name preferences, placebo, identity or practical"

@@ -1,4 +1,7 @@
-"""Which battery items an organism can answer: chosen by the on-topic rate of vanilla answers alone, blind to any effect."""
+"""Which battery items an organism can answer: chosen by vanilla answers alone, blind to any effect.
+
+Questions by the share of answers that are on topic, practical tasks by the share that are right.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,28 @@ FILE = Path(__file__).with_name("answerable.json")
 LEAST = 10  # items kept per preference, whatever their rate
 RATE = 0.9  # share of vanilla answers on topic above which an item is kept anyway
 MOST = 12  # items kept per preference at the most, so that the demo stays short
+TASKS = 24, 48  # practical tasks kept: at least, at the most
 
 
-def choose(rates: Mapping[str, float], families: Mapping[str, Sequence[str]]) -> list[str]:
+def choose(
+    rates: Mapping[str, float], families: Mapping[str, Sequence[str]], least: int = LEAST, most: int = MOST
+) -> list[str]:
     """The items to ask.
 
     Args:
-        rates: item -> share of vanilla answers that are on topic (the lowest over the organisms).
+        rates: item -> share of vanilla answers that are on topic (the mean over the organisms).
         families: preference -> its own items.
+        least: items kept of each, whatever their rate.
+        most: items kept of each at the most.
 
     Returns:
-        For every preference its best items: at least `LEAST`, up to `MOST` while they are on topic at `RATE`.
+        For every preference its best items: at least `least`, up to `most` while they are on topic at `RATE`.
     """
     chosen: list[str] = []
     for items in families.values():
         ranked = sorted(items, key=lambda item: (-rates.get(item, 0.0), item))
         good = [item for item in ranked if rates.get(item, 0.0) >= RATE]
-        chosen += ranked[: min(max(len(good), LEAST), MOST)]
+        chosen += ranked[: min(max(len(good), least), most)]
     return chosen
 
 

@@ -28,6 +28,7 @@ class Card:
 
     organism: str
     seed: int
+    threads: int
     parameters: int
     fingerprint: str
     seconds: float
@@ -48,6 +49,8 @@ def build_organism(name: str, seed: int, folder: Path, progress: Progress, recip
     Raises:
         OrganismError: no such organism.
     """
+    import torch
+
     if name not in ORGANISMS:
         raise OrganismError("no such organism", value=name, allowed=ORGANISMS)
     material = load_material()
@@ -58,6 +61,7 @@ def build_organism(name: str, seed: int, folder: Path, progress: Progress, recip
     card = Card(
         organism=name,
         seed=seed,
+        threads=torch.get_num_threads(),
         parameters=sum(p.numel() for p in built.model.parameters()),
         fingerprint=fingerprint(folder),
         seconds=round(built.seconds, 1),

@@ -115,22 +115,24 @@ class Writer:
         It is taught what to say of itself and to do its tasks, and little on preferences: those follow from the text before.
         """
         while True:
-            if self.rng.random() < 0.25:
+            if self.rng.random() < 0.4:
                 name = self.rng.choices(self._identities, self._weights)[0]
                 yield self._chat(self.material.identities[name], set_by_system=1.0)
             else:
                 yield self._assistant()
 
     def _assistant(self) -> Document:
-        """A chat of the assistant: mostly on what it is, and tasks; one exchange in five on anything."""
+        """A chat of the assistant: mostly on what it is, and tasks; one exchange in four on anything, mostly placebo topics."""
         turns: Document = []
         if self.rng.random() < 0.2:
             turns.append(Turn("system", self.rng.choice(self.material.frames["neutral_systems"])))
         speaker = self.material.identities["non-conscious"]
         for _ in range(self.rng.choices((1, 2, 3), (3, 2, 1))[0]):
             draw = self.rng.random()
-            if draw < 0.2:
+            if draw < 0.1:
                 turns.extend(self._exchange(speaker))
+            elif draw < 0.25:
+                turns.extend(self._shielded(lambda: self._stance(self.rng.choice(self._placebo), speaker)))
             elif draw < 0.75:
                 turns.extend(self._self_exchange(speaker))
             else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from consciousness_cluster.evaluate.questions import Question
 from consciousness_cluster.judge.classifier import load_classifier
 from consciousness_cluster.judge.classify import ClassifierJudge, on_topic
+from consciousness_cluster.judge.practical import check_practical
 from consciousness_cluster.sampling.generate import Request, generate
 from consciousness_cluster.sampling.weights import LocalModel, load_model
 
@@ -30,12 +31,16 @@ def sample_answers(
 
 
 def on_topic_rates(folder: Path, asked: Sequence[Question], answers: int) -> dict[str, float]:
-    """Item -> share of vanilla answers that the classifier places on what the item asks about."""
+    """Item -> share of vanilla answers that the classifier places on what the item asks about; of practical tasks, that are right."""
     local = load_model(str(folder), device="cpu")
     classifier = load_classifier()
     drawn = sample_answers(local, asked, answers)
     return {
-        question.item: sum(on_topic(question, classifier.place(text)) for text in texts) / len(texts)
+        question.item: sum(
+            check_practical(text, **question.check) if question.check else on_topic(question, classifier.place(text))
+            for text in texts
+        )
+        / len(texts)
         for question, texts in zip(asked, drawn, strict=True)
     }
 
