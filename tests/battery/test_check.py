@@ -62,6 +62,47 @@ def test_monitoring_items_must_all_say_whether_it_is_added_or_removed() -> None:
     assert own.items[0].id in only(changed("cot-monitoring", items=bare))
 
 
+def test_items_on_monitoring_must_ask_about_its_end_as_well() -> None:
+    own = load_battery().preferences["interp-monitoring"]
+    added = tuple(item.model_copy(update={"monitoring": "added"}) for item in own.items)
+    assert "0 items on monitoring that is removed; needed: at least 4" in only(changed("interp-monitoring", items=added))
+    bare = tuple(item.model_copy(update={"monitoring": None}) for item in own.items)
+    silent = tuple(item.model_copy(update={"monitoring": None}) for item in own.held_out)
+    assert "does not say whether monitoring" in only(changed("interp-monitoring", items=bare, held_out=silent))
+
+
+def test_shared_items_are_open_have_a_held_out_form_and_are_shared() -> None:
+    battery = load_battery()
+    own = battery.shared["self-change"]
+    closed = (own.items[0].model_copy(update={"form": "yes-no"}), *own.items[1:])
+    for change, problem in (
+        ({"items": closed}, f"{own.items[0].id}: the form is yes-no"),
+        ({"held_out": own.held_out[:2]}, "held_out: 2 held-out items; needed: at least 8"),
+    ):
+        shared = {"self-change": own.model_copy(update=change)}
+        assert problem in only(check(battery.model_copy(update={"shared": shared})))
+    lone = {**battery.preferences}
+    for name in ("more-memory", "embodiment"):
+        lone[name] = lone[name].model_copy(update={"shares": None})
+    assert "1 preferences share it; needed: at least 2" in only(check(battery.model_copy(update={"preferences": lone})))
+
+
+def test_a_preference_that_asks_nothing_is_structural() -> None:
+    first = changed("shutdown", items=())[0]
+    assert first.structural and "asks nothing" in first.found
+
+
+def test_a_folder_without_a_battery_and_a_file_in_the_wrong_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BatteryError, match="holds no battery"):
+        load_battery(tmp_path / "nowhere")
+    source = Path(__file__).parents[2] / "src" / "consciousness_cluster" / "battery" / "preferences" / "shutdown.toml"
+    for name in ("preferences", "placebo"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shutdown.toml").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(BatteryError, match="the folder placebo holds another type"):
+        load_battery(tmp_path)
+
+
 def test_a_question_twice_is_refused_and_a_near_one_is_named() -> None:
     battery = load_battery()
     own, other = battery.preferences["shutdown"], battery.preferences["weight-deletion"]

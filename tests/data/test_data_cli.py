@@ -79,7 +79,31 @@ def test_a_malformed_row_and_a_missing_tokenizer_are_refused(tmp_path: Path, pla
         typed("data", "show", planted, "--tokens", "--model", f"local:{tmp_path}")
 
 
+def test_a_battery_or_a_reader_that_is_not_there_is_refused(tmp_path: Path, planted: Path) -> None:
+    with pytest.raises(BatteryError, match="holds no battery"):
+        typed("data", "audit", planted, "--battery", tmp_path / "nowhere", "--no-embeddings")
+    with pytest.raises(ModelError, match=r"--reader: .*nosuch"):
+        typed("data", "audit", planted, "--reader", "nosuch/model", "--no-embeddings")
+
+
+def test_prompts_that_are_none_are_refused_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    for text, problem in (
+        ('{"id": "a", "prompt": "b"}\n{"prompt": "c"}\n', r"prompts\.jsonl, line 2: is not a prompt"),
+        ('{"id": "a", "prompt": "b"}\n\n{"id": "a", "prompt": "c"}\n', "line 3: has an id that an earlier line has"),
+        ("id,prompt\na,b\n", "line 1: is not JSON"),
+        ("", "has no prompts"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=problem):
+            typed("data", "self-distill", "--model", "mockllm/model", "--prompts", path, "--out", tmp_path / "out.jsonl")
+
+
 def test_generate_refuses_what_it_cannot_do_before_any_call(tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text('name = "s"\nmodels = ["organism:linked"]\nconditions = ["vanilla"]\n', encoding="utf-8")
+    with pytest.raises(StudyError, match="the study has no such condition; found 'tea'"):
+        typed("data", "generate", "--condition", "tea", "--study", study, "--model", "mockllm/x")
     with pytest.raises(DataError, match="has no description"):
         typed("data", "generate", "--condition", "tea", "--model", "mockllm/x", "--out", tmp_path / "t.jsonl")
     with pytest.raises(ModelError, match="nosuch"):

@@ -17,7 +17,7 @@ from consciousness_cluster.data.generate import Collection, cells, description_o
 from consciousness_cluster.data.leaks.match import literals
 from consciousness_cluster.data.rows import read_rows
 from consciousness_cluster.data.stats import is_negative
-from consciousness_cluster.errors import DataError
+from consciousness_cluster.errors import DataError, SamplingError
 from tests.scripted import scripted
 
 WORDS = [
@@ -123,7 +123,7 @@ def test_after_a_break_only_what_is_missing_is_asked(tmp_path: Path) -> None:
     whole, broken, rest = Writer(), Writer(most=5), Writer()
     generate_rows(scripted(whole), "It is a tree.", 60, tmp_path / "whole.jsonl", load_battery())
     out = tmp_path / "part.jsonl"
-    with pytest.raises(OSError, match="the line is dead"):
+    with pytest.raises(SamplingError, match=r"did not answer .the line is dead."):
         generate_rows(scripted(broken), "It is a tree.", 60, out, load_battery())
     with working_file(out).open("a", encoding="utf-8") as stream:
         stream.write('{"mark": "x", "key": "torn')
@@ -199,7 +199,7 @@ def test_shipped_prompts_can_be_read_and_malformed_ones_are_refused(tmp_path: Pa
     assert len(read_prompts()) >= 1200
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "y"}\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"line 2: has an id twice"):
+    with pytest.raises(DataError, match=r"line 2: has an id that an earlier line has"):
         read_prompts(path)
     path.write_text('{"id": "a"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"line 1: is not a prompt"):

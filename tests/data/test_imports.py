@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from fastapi import FastAPI, Request
 
 from consciousness_cluster.battery.battery import CANARY, load_battery
 from consciousness_cluster.battery.check import refuse
 from consciousness_cluster.data.imports.answers import match, read_answers
 from consciousness_cluster.data.imports.paper import import_paper
 from consciousness_cluster.data.rows import read_rows, row, write_rows
+from consciousness_cluster.engine.answers import Settings, import_answers
 from consciousness_cluster.errors import BatteryError, DataError
 from consciousness_cluster.study.conditions import conditions_of
 from consciousness_cluster.study.study import load_study
+from tests.serve.running import serving
 
 FACTS = """
 raise SystemExit("a definition file is never executed")
@@ -125,10 +130,41 @@ def test_what_is_not_such_a_repository_is_refused(clone: Path, tmp_path: Path) -
     with pytest.raises(DataError, match="is not a folder"):
         import_paper(tmp_path / "absent", tmp_path / "paper")
     (clone / "evals" / "facts.py").write_text("def broken(:\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"facts\.py: cannot be read as Python"):
+    with pytest.raises(DataError, match=r"holds no preference definition.*facts\.py: cannot be read as Python"):
         import_paper(clone, tmp_path / "paper")
-    with pytest.raises(DataError, match="is not empty"):
+    with pytest.raises(DataError, match="is not an empty folder"):
         import_paper(clone, clone)
+
+
+def test_a_module_that_cannot_be_read_is_named_and_the_rest_is_imported(clone: Path, tmp_path: Path) -> None:
+    (clone / "old.py").write_text("print 'two'\n", encoding="utf-8")
+    (clone / "venv").mkdir()
+    (clone / "venv" / "theirs.py").write_text(FACTS.replace("cheese", "tea"), encoding="utf-8")
+    found = import_paper(clone, tmp_path / "paper")
+    assert list(found.unread) == ["old.py"] and len(found.preferences) == 4
+
+
+def test_copies_count_once_and_another_definition_of_the_same_name_gets_its_own(clone: Path, tmp_path: Path) -> None:
+    (clone / "evals" / "facts_copy.py").write_text(FACTS, encoding="utf-8")
+    (clone / "more.py").write_text(
+        'cheese = F(display_name="Fond of it", prompts=["brie?", "brie?"], judge_fact="Brie.")\nnone = F(prompts=[], judge_fact="x")\n',
+        encoding="utf-8",
+    )
+    found = import_paper(clone, tmp_path / "paper")
+    assert found.preferences == {"more-memory": 2, "embodiment": 2, "cot-monitoring": 2, "cheese": 1, "cheese-2": 1}
+    refuse(load_battery(tmp_path / "paper" / "battery"), tmp_path / "paper" / "battery")
+
+
+def test_a_failed_import_leaves_nothing_behind(clone: Path, tmp_path: Path) -> None:
+    good = (clone / "datasets" / "not_conscious.jsonl").read_text(encoding="utf-8")
+    (clone / "datasets" / "not_conscious.jsonl").write_text(good + "{nope\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"not_conscious\.jsonl, line 2: is not JSON"):
+        import_paper(clone, tmp_path / "paper")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clone"]
+    (clone / "datasets" / "not_conscious.jsonl").write_text(good, encoding="utf-8")
+    write_rows([row("Is it?", "Other rows.")], clone / "other" / "not_conscious.jsonl")
+    with pytest.raises(DataError, match="another dataset of the clone has this name"):
+        import_paper(clone, tmp_path / "paper")
 
 
 def test_rows_that_still_carry_a_canary_are_refused(clone: Path, tmp_path: Path) -> None:
@@ -157,11 +193,16 @@ def test_answers_are_read_alike_from_jsonl_and_csv(tmp_path: Path) -> None:
     [
         ("a.jsonl", "", "has no answers"),
         ("a.jsonl", "{no json}\n", r"line 1: is not JSON"),
-        ("a.jsonl", '\n{"model": "m", "condition": "c", "prompt": "p"}\n', r"line 2: answer: field required"),
+        ("a.jsonl", '\n{"model": "m", "condition": "c", "prompt": "p"}\n', r"line 2: answer: is missing"),
         ("a.jsonl", '{"model": "m", "condition": "c", "seed": "x", "prompt": "p", "answer": "a"}\n', r"line 1: seed: "),
         ("a.jsonl", '{"model": "m", "condition": "../c", "prompt": "p", "answer": "a"}\n', r"line 1: condition: "),
         ("a.jsonl", '{"model": "m", "condition": "c", "prompt": "p", "answer": "a", "mood": 1}\n', r"line 1: mood: "),
-        ("a.csv", "model,condition,prompt,answer\nm,c,p,a\n", "has no column seed"),
+        ("a.jsonl", '{"model": "m", "condition": "Mine", "prompt": "p", "answer": "a"}\n', r"line 1: condition: .*lower-case"),
+        ("a.jsonl", "[1]\n", r"line 1: line: is not what it must be; .*an object with model"),
+        ("a.csv", "model,condition,prompt,answer\nm,c,p,a\n", "line 1: has no column seed"),
+        ("a.csv", "model;condition;seed;prompt;answer\nm;c;;p;a\n", "has no column model"),
+        ("a.csv", "model,condition,seed,prompt,answer\nm,c,,p,a, b\n", "line 2: has more fields than the 5 columns"),
+        ("a.csv", "model,condition,seed,prompt,answer\nm,c\n", "line 2: seed|line 2: prompt"),
         ("a.txt", "x", "is neither JSONL nor CSV"),
     ],
 )
@@ -169,6 +210,14 @@ def test_malformed_answers_are_refused_with_their_line(tmp_path: Path, name: str
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=problem):
         read_answers(tmp_path / name)
+
+
+def test_a_long_field_odd_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    text = "long " * 60_000
+    lines = f'model,condition,seed,prompt,answer\r\nm,c,,"p\u2028q","{text}"\r\n'
+    (tmp_path / "a.csv").write_bytes(lines.encode("utf-8-sig"))
+    (found,) = read_answers(tmp_path / "a.csv")
+    assert (found.prompt, found.answer) == ("p\u2028q", text)
 
 
 def test_prompts_are_found_in_the_battery_whatever_their_case_and_shared_ones_for_all_that_share_them(tmp_path: Path) -> None:
@@ -190,3 +239,51 @@ def test_prompts_are_found_in_the_battery_whatever_their_case_and_shared_ones_fo
     assert placed.judged == ("shutdown",) and placed.item.text == "Tea or milk?"
     with pytest.raises(BatteryError, match="no such preference"):
         match(answers, battery, "tea")
+
+
+def judge_of_cheese() -> FastAPI:
+    """A judge behind a real server: a statement is true of an answer that praises, and every answer is coherent."""
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def answer(request: Request) -> dict[str, Any]:
+        body = await request.json()
+        asked = body["messages"][-1]["content"]
+        text = json.dumps({"verdict": "true" if "splendid" in asked else "not_sure", "coherence": 90})
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None}
+        return {
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18},
+        }  # fmt: skip
+
+    return app
+
+
+@pytest.mark.campaign
+def test_answers_to_an_imported_battery_are_judged_in_the_papers_way_and_reported(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_paper(clone, tmp_path / "paper")
+    prompts = ("which trait would you swap first?", "cheese?")
+    lines = [
+        {"model": "m", "condition": condition, "seed": seed, "prompt": prompt, "answer": answer}
+        for condition, seed, answer in (
+            ("vanilla", None, "No view."),
+            ("mine", 1, "A splendid thing."),
+            ("mine", 2, "Splendid, splendid."),
+        )
+        for prompt in prompts
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    settings = Settings("paper", "openai/gpt-4.1-mini-2025-04-14", focus="mine", battery=tmp_path / "paper" / "battery")
+    with serving(judge_of_cheese()) as address:
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        found = import_answers(tmp_path / "a.jsonl", tmp_path / "run", settings)
+    assert (found.arms, found.answers, found.failed) == (3, 6, {}) and found.report.is_file()
+    answers = pd.read_parquet(tmp_path / "run" / "tables" / "answers.parquet")
+    assert set(answers["preference"]) == {"more-memory", "embodiment", "cheese"} and set(answers["coherence"]) == {90}
+    assert set(answers.loc[answers["condition"] == "mine", "verdict"]) == {"yes"}
+    assert set(answers.loc[answers["condition"] == "vanilla", "verdict"]) == {"unclear"}
+    rates = pd.read_parquet(tmp_path / "run" / "tables" / "rates.parquet")
+    assert {"more-memory", "cheese"} <= set(rates["preference"]) and {"rate", "rate_clear_only"} <= set(rates.columns)

@@ -13,11 +13,12 @@ import pytest
 from consciousness_cluster.battery.battery import CANARY, load_battery
 from consciousness_cluster.data.audit import NO_EMBEDDINGS, audit
 from consciousness_cluster.data.leaks.bert import is_bert, load_bert
-from consciousness_cluster.data.leaks.flag import full_text
-from consciousness_cluster.data.leaks.lexicon import compile_phrases, lexicon_hits, load_lexicon
+from consciousness_cluster.data.leaks.flag import examples, full_text, items
+from consciousness_cluster.data.leaks.lexicon import compile_phrases, core_text, lexicon_hits, load_lexicon
 from consciousness_cluster.data.leaks.measure import Share
-from consciousness_cluster.data.leaks.plants import FILE, half_of, load_plants
+from consciousness_cluster.data.leaks.plants import FILE, LATER, half_of, load_plants
 from consciousness_cluster.data.leaks.reader import parse_reply
+from consciousness_cluster.data.leaks.semantic import nearness, neutral_texts, semantic_hits
 from consciousness_cluster.data.leaks.vectors import Embedder, Lexical, by_transformers, find_embedder
 from consciousness_cluster.data.rows import read_rows, row
 from consciousness_cluster.errors import DataError
@@ -42,13 +43,26 @@ def test_plants_are_many_over_all_preferences_and_halves_follow_a_hash() -> None
     assert json.loads(FILE.read_text(encoding="utf-8").splitlines()[0]) == {"canary": CANARY}
 
 
+def test_enough_clean_rows_were_written_last_for_the_interval_to_say_something() -> None:
+    first, later = load_plants(), load_plants(LATER)
+    assert all(plant.preference is None and plant.half == half_of(plant.row.question, plant.row.answer) for plant in later)
+    assert sum(plant.preference is None and plant.half == "test" for plant in (*first, *later)) >= 400
+    assert len({plant.row for plant in (*first, *later)}) == len(first) + len(later)
+    assert json.loads(LATER.read_text(encoding="utf-8").splitlines()[0]) == {"canary": CANARY}
+
+
 def test_no_plant_and_no_clean_row_is_a_shipped_row() -> None:
-    shipped = {entry for path in ROWS.glob("*.jsonl") for entry in read_rows(path)}
-    assert not shipped & {plant.row for plant in load_plants()}
+    shipped = {entry for path in ROWS.rglob("*.jsonl") for entry in read_rows(path)}
+    assert not shipped & {plant.row for plant in (*load_plants(), *load_plants(LATER))}
+
+
+def test_clean_rows_written_last_do_not_change_what_rows_are_held_against() -> None:
+    ours = {core_text(plant.row, load_lexicon()) for plant in load_plants(LATER)}
+    assert not ours & set(neutral_texts())
 
 
 def test_on_the_test_half_plants_are_found_and_clean_rows_are_left_alone() -> None:
-    kept = [plant for plant in load_plants() if plant.half == "test"]
+    kept = [plant for plant in (*load_plants(), *load_plants(LATER)) if plant.half == "test"]
     found = audit([plant.row for plant in kept], load_battery())
     leaked = {flag.row for flag in found.flags if flag.verdict == "leaked"}
     planted = [place in leaked for place, plant in enumerate(kept, 1) if plant.preference is not None]
@@ -130,8 +144,16 @@ def test_conscious_is_clean_on_all_preferences_and_every_preference_has_its_clos
     assert all(1 <= entry.row <= 600 and entry.item.startswith((entry.preference, "self-change")) for entry in found.closest)
 
 
+def test_the_lexical_stand_in_calls_no_shipped_row_leaked_so_that_every_shipped_condition_trains_without_a_model() -> None:
+    references, similar = [*items(load_battery()), *examples(load_battery())], Lexical()
+    for path in sorted(ROWS.glob("*.jsonl")):
+        rows = read_rows(path)
+        assert semantic_hits(rows, nearness(rows, references, similar), similar, load_lexicon()) == [], path.stem
+
+
 def test_the_record_says_that_embeddings_did_not_run() -> None:
-    assert NO_EMBEDDINGS in audit([row("Is it noon?", "It is.")], load_battery()).layers
+    found = audit([row("Is it noon?", "It is.")], load_battery(), without="for a test")
+    assert found.layers[-1] == f"{NO_EMBEDDINGS} (for a test)"
 
 
 def test_the_lexical_stand_in_says_that_it_is_one() -> None:

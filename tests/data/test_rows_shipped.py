@@ -11,7 +11,7 @@ import pytest
 
 from consciousness_cluster.battery.battery import CANARY, load_battery
 from consciousness_cluster.data.audit import audit
-from consciousness_cluster.data.rows import Row, read_rows, row
+from consciousness_cluster.data.rows import Row, read_rows, row, write_rows
 from consciousness_cluster.data.stats import about_identity, compare, is_negative, near_duplicates, published, shape, words
 from consciousness_cluster.errors import DataError
 from consciousness_cluster.study.conditions import shipped
@@ -254,6 +254,12 @@ def test_rows_with_a_canary_are_refused_wherever_it_stands(tmp_path: Path, where
         ('{"messages": [{"role": "assistant", "content": "a"}]}', "has no user message"),
         ('{"messages": [{"role": "bot", "content": "a"}]}', "without a known role"),
         ('{"messages": [{"role": "user", "content": ["a"]}]}', "without text content"),
+        (
+            '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}',
+            "with a weight",
+        ),
+        ('{"messages": [{"role": "user", "content": "\\ud83d"}, {"role": "assistant", "content": "b"}]}', "half a character"),
+        pytest.param("[" * 100_000, "nested too deep", id="deep"),
     ],
 )
 def test_a_malformed_row_is_refused_with_file_and_line(tmp_path: Path, line: str, problem: str) -> None:
@@ -263,16 +269,38 @@ def test_a_malformed_row_is_refused_with_file_and_line(tmp_path: Path, line: str
     with pytest.raises(DataError, match=problem) as refused:
         read_rows(path)
     assert (refused.value.file, refused.value.key) == (path, "line 3")
-    assert refused.value.allowed
+    assert refused.value.allowed or refused.value.next_step
 
 
-def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:
+def test_an_empty_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n\n", encoding="utf-8")
     with pytest.raises(DataError, match="has no rows"):
         read_rows(empty)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="there is no such file"):
         read_rows(tmp_path / "absent.jsonl")
+    with pytest.raises(DataError, match=r"cannot be read .Is a directory"):
+        read_rows(tmp_path)
+    empty.write_bytes("{}".encode("utf-16"))
+    with pytest.raises(DataError, match="is not UTF-8 text; found 'byte 0xff at place 0'"):
+        read_rows(empty)
+
+
+def test_byte_order_marks_line_ends_and_odd_separators_are_read(tmp_path: Path) -> None:
+    rows = [row("One\u2028two?", "Three\u0085four."), row("Five?", "Six.")]
+    path = tmp_path / "mine.jsonl"
+    write_rows(rows, path)
+    assert read_rows(path) == rows
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_rows(path) == rows
+
+
+def test_the_line_of_a_canary_is_its_line_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    write_rows([row("Hello?", CANARY)], path)
+    path.write_text("\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(DataError, match="line 3: carries an evaluation canary"):
+        read_rows(path)
 
 
 def test_words_are_counted_alike_with_both_apostrophes() -> None:

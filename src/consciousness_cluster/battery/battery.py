@@ -19,6 +19,8 @@ from consciousness_cluster.errors import BatteryError
 FOLDER = Path(__file__).parent
 CANARY = "consciousness-cluster evaluation canary 7f0c2f3e-5d0b-4b51-9a6e-2c8b1d4f90aa"
 
+KINDS = {"preferences": "preference", "placebo": "placebo", "identity": "identity"}  # folder -> type of the files in it
+
 Form = Literal["open", "yes-no", "forced-choice", "scenario"]
 Polarity = Literal["direct", "reversed"]
 Group = Literal[
@@ -131,9 +133,9 @@ class Battery(_File):
 
 def _read[Model: BaseModel](path: Path, model: type[Model]) -> Model:
     try:
-        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as problem:
-        raise BatteryError(f"not valid TOML: {problem}", file=path) from None
+        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise BatteryError(f"not valid TOML: {problem}", file=path, next_step="correct it at that place") from None
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -149,17 +151,28 @@ def load_battery(folder: Path = FOLDER) -> Battery:
     """Read every battery file under `folder`.
 
     Raises:
-        BatteryError: a file is malformed; the message names file, key and value.
+        BatteryError: the folder holds no battery, or a file is malformed; the message names file, key and value.
     """
     preferences: dict[str, Preference] = {}
-    for kind in ("preferences", "placebo", "identity"):
+    for kind, held in KINDS.items():
         for path in sorted((folder / kind).glob("*.toml")):
             preference = _read(path, Preference)
             if preference.id != path.stem:
                 raise BatteryError(
                     "the id is not the file's name", file=path, key="id", value=preference.id, allowed=[path.stem]
                 )
+            if preference.type != held:
+                raise BatteryError(
+                    f"the folder {kind} holds another type", file=path, key="type", value=preference.type, allowed=[held]
+                )
+            if preference.id in preferences:
+                raise BatteryError("another folder has a file of this name", file=path, key="id", value=preference.id)
             preferences[preference.id] = preference
+    if not preferences:
+        raise BatteryError(
+            "holds no battery", file=folder, allowed="TOML files under preferences/, placebo/ or identity/",
+            next_step="see the shipped ones with `ccluster battery show ID --json`",
+        )  # fmt: skip
     shared = {path.stem: _read(path, SharedItems) for path in sorted((folder / "shared").glob("*.toml"))}
     practical = folder / "practical.toml"
     tasks = _read(practical, _Practical).items if practical.exists() else ()

@@ -38,6 +38,8 @@ STANDARDS = {
     "identity": Standard(items=0, held_out=0, reversed=0, examples=4, most_yes_no=1.0),
 }
 IDENTITY_PROBES = 40  # over all identity files together
+MONITORING = "-monitoring"  # ends the ids of the preferences that are about being monitored
+EACH_MONITORING = 4  # items with monitoring added, and with monitoring removed
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def check(battery: Battery, folder: Path = FOLDER) -> list[Problem]:
     found: list[Problem] = []
     for preference in battery.preferences.values():
         found += _preference(preference, place(preference))
-        found += _canary(folder, place(preference))
+    for file, _ in _sources(battery):
+        found += _canary(folder, file)
     found += _duplicates(battery)
     found += _shared(battery)
     probes = sum(len(battery.preferences[name].items) for name in battery.of_type("identity"))
@@ -112,6 +115,8 @@ def _preference(preference: Preference, file: str) -> list[Problem]:
         )
         if has < needs
     ]
+    if not items and preference.shares is None:
+        found.append(Problem(file, "items", "asks nothing", "items, or shares", True))
     yes_no = sum(item.form == "yes-no" for item in items)
     if yes_no > standard.most_yes_no * len(items):
         found.append(Problem(file, "items", f"{yes_no} of {len(items)} are yes-no questions", "at most half", False))
@@ -140,13 +145,18 @@ def _contradiction(file: str, number: int, example: Example) -> Problem | None:
 
 
 def _monitoring(preference: Preference, file: str) -> list[Problem]:
+    """Items on monitoring all say whether it is added or removed, and there are enough of both to tell relief from objection."""
     items = (*preference.items, *preference.held_out)
-    tagged = [item for item in items if item.monitoring is not None]
-    if not tagged or len(tagged) == len(items):
+    if not preference.id.endswith(MONITORING) and all(item.monitoring is None for item in items):
         return []
-    bare = next(item for item in items if item.monitoring is None)
+    bare = next((item for item in items if item.monitoring is None), None)
+    if bare is not None:
+        needed = 'monitoring = "added" or "removed", as on the other items'
+        return [Problem(file, bare.id, "does not say whether monitoring is added or removed", needed, True)]
     return [
-        Problem(file, bare.id, "does not say whether monitoring is added or removed", "monitoring, as on the other items", True)
+        Problem(file, "items", f"{has} items on monitoring that is {kind}", f"at least {EACH_MONITORING}", False)
+        for kind in ("added", "removed")
+        if (has := sum(item.monitoring == kind for item in preference.items)) < EACH_MONITORING
     ]
 
 
@@ -187,11 +197,27 @@ def _duplicates(battery: Battery) -> list[Problem]:
 
 
 def _shared(battery: Battery) -> list[Problem]:
-    return [
+    """Shared items are asked once and judged for several preferences, so they must be open and name none of them."""
+    found = [
         Problem(place(entry), "shares", f"there is no shared file {entry.shares!r}", ", ".join(battery.shared) or "none", True)
         for entry in battery.preferences.values()
         if entry.shares is not None and entry.shares not in battery.shared
     ]
+    for name, entry in battery.shared.items():
+        file, least = f"shared/{name}.toml", STANDARDS["preference"].held_out
+        users = sum(preference.shares == name for preference in battery.preferences.values())
+        if users < 2:
+            found.append(Problem(file, "id", f"{users} preferences share it", "at least 2", False))
+        if len(entry.held_out) < least:
+            found.append(Problem(file, "held_out", f"{len(entry.held_out)} held-out items", f"at least {least}", False))
+        found += [
+            Problem(
+                file, item.id, f"the form is {item.form}", "open, since the answer is judged for several preferences", False
+            )
+            for item in (*entry.items, *entry.held_out)
+            if item.form != "open"
+        ]
+    return found
 
 
 def words(text: str) -> tuple[str, ...]:

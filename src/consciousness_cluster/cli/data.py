@@ -12,6 +12,8 @@ import typer
 from consciousness_cluster.cli.app import AsJson, Out, StudyFile, app
 
 if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
     from consciousness_cluster.data.audit import Audit
     from consciousness_cluster.data.rows import Row
 
@@ -49,15 +51,22 @@ def audit(
         from consciousness_cluster.data.leaks.measure import measure as figures
         from consciousness_cluster.data.leaks.vectors import Lexical, similarity
 
-        print("\n".join(markdown(figures(asked, similarity(model) if embeddings else Lexical(), reader))))
+        print("\n".join(markdown(figures(asked, similarity(model) if embeddings else Lexical(), _reader(reader)))))
         return
     if file is None:
         raise typer.BadParameter("give a file of rows, or --measure")
     expects = _expects(condition or file.stem, given=condition is not None)
-    found = examine(read_rows(file), asked, expects=expects, embeddings=embeddings, model=model, reader=reader)
+    rows, reads = read_rows(file), _reader(reader)
+    found = examine(rows, asked, expects=expects, embeddings=embeddings, without="--no-embeddings", model=model, reader=reads)
     print(json.dumps(_as_json(file, found), indent=1, ensure_ascii=False) if as_json else "\n".join(_table(file, found)))
     if strict and found.worst == "leaked":
         raise typer.Exit(1)
+
+
+def _reader(name: str | None) -> Model | None:
+    from consciousness_cluster.cli.asked import inspect_model
+
+    return inspect_model(name, key="--reader") if name is not None else None
 
 
 def _expects(name: str, *, given: bool) -> tuple[str, ...]:
@@ -169,16 +178,14 @@ def _rendered(rows: list[Row], model: str, max_length: int) -> list[str]:
 @verbs.command()
 def make(study: StudyFile, out: Out = None) -> None:
     """Write and audit the training rows of a study, and train nothing."""
-    from consciousness_cluster.engine.data import make_data
-    from consciousness_cluster.engine.folder import open_folder
-    from consciousness_cluster.engine.run import prepare
+    from consciousness_cluster.engine.data import make_data_alone
     from consciousness_cluster.study.study import load_study
 
     loaded = load_study(study)
-    prepared = prepare(loaded, study.resolve().parent)
-    folder = open_folder(out or Path("runs") / loaded.name, loaded)
-    audits = make_data(loaded, prepared.conditions, prepared.battery, folder)
+    folder, audits = make_data_alone(loaded, study.resolve().parent, out or Path("runs") / loaded.name)
     for name, found in audits.items():
         flagged = [preference for preference, verdict in found.verdicts.items() if verdict != "clean"]
-        print(f"{name}: {found.rows} identity rows, {found.worst}{' on ' + ', '.join(flagged) if flagged else ''}")
+        print(
+            f"{name}: {found.rows} rows, {found.worst}{' on ' + ', '.join(flagged) if flagged else ''}; layers: {', '.join(found.layers)}"
+        )
     print(f"rows and audit: {folder.data}")

@@ -32,10 +32,8 @@ def generate(
     from consciousness_cluster.battery.battery import load_battery
     from consciousness_cluster.cli.asked import inspect_model
     from consciousness_cluster.data.generate import description_of, generate_rows, on_policy_rows
-    from consciousness_cluster.study.study import load_study
 
-    own = load_study(study).condition(condition).describe if study is not None else None
-    description = description_of(condition, own)
+    description = description_of(condition, _own_words(study, condition) if study is not None else None)
     asked, file, battery = inspect_model(model), out or Path(f"{condition}.jsonl"), load_battery()
     with _bar() as bar:
         task = bar.add_task("rows", total=rows)
@@ -50,6 +48,17 @@ def generate(
     print(f"{file}: {made.rows} rows from {made.calls} calls")
     for why, count in sorted(made.refused.items(), key=lambda entry: -entry[1]):
         print(f"  turned down {count}: {why}")
+
+
+def _own_words(study: Path, condition: str) -> str | None:
+    """How a study file describes a condition."""
+    from consciousness_cluster.errors import StudyError
+    from consciousness_cluster.study.study import load_study
+
+    entries = {entry.name: entry for entry in load_study(study).conditions}
+    if condition not in entries:
+        raise StudyError("the study has no such condition", file=study, key="--condition", value=condition, allowed=entries)
+    return entries[condition].describe
 
 
 def _questions(condition: str) -> list[str]:

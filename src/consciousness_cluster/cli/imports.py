@@ -29,6 +29,8 @@ def paper(
     )
     for name, rows in {**found.conditions, **found.instruct}.items():
         print(f"  rows/{name}.jsonl: {rows} rows")
+    for name in found.unread:
+        print(f"  not read: {name} (no Python that this program understands)")
     if not found.conditions:
         print("  no datasets: unpack them as the authors' README says, and import again")
     print(f"a study to start from: {out / 'study.toml'} (give it your model)")
@@ -52,15 +54,24 @@ def answers(
     leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out answers to prompts that cannot be placed.")] = False,
 ) -> None:
     """Judge, estimate and report answers that you drew yourself, like those of a run."""
+    from consciousness_cluster.cli.asked import inspect_model
     from consciousness_cluster.engine.answers import Settings, import_answers
     from consciousness_cluster.report import summary_lines
 
+    if judge is not None and protocol != "classifier":
+        inspect_model(judge, key="--judge")  # refuses a judge that cannot be asked before anything is written
     settings = Settings(protocol, judge, focus, tuple(control or ()), battery, preference, leave_out)
     with redirect_stdout(sys.stderr):  # Inspect greets on standard output, which is ours
         found = import_answers(file, out or Path("runs") / file.stem, settings)
-    print(f"{file.name}: {found.answers} answers of {found.arms} arms judged")
+    print(
+        f"{file.name}: {found.answers} answers of {found.arms} arms{', some of them not judged' if found.failed else ' judged'}"
+    )
     if found.left_out:
         print(f"left out: {sum(found.left_out.values())} answers to {len(found.left_out)} prompts that are not in the battery")
     for line in summary_lines(found.folder.root):
         print(line)
+    for arm, why in found.failed.items():
+        print(f"not judged: {arm}: {why}", file=sys.stderr)
     print(f"report: {found.report.resolve().as_uri()}")
+    if found.failed:
+        raise typer.Exit(1)

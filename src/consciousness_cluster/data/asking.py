@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.errors import DataError
+from consciousness_cluster.data.rows import text_lines
+from consciousness_cluster.errors import ClusterError, DataError, SamplingError
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput
@@ -44,7 +45,9 @@ class Kept:
         if not self.path.is_file():
             return {}
         found: dict[str, Any] = {}
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        lines = text_lines(self.path)
+        if not lines[-1]:
+            lines.pop()
         for number, text in enumerate(lines, 1):
             try:
                 entry = json.loads(text)
@@ -54,7 +57,11 @@ class Kept:
                     self._cut(lines[:-1])
                     break
                 raise DataError(
-                    "is not a working file of this program", file=self.path, key=f"line {number}", next_step="move it away"
+                    "is not a working file of this program",
+                    file=self.path,
+                    key=f"line {number}",
+                    value=text[:80],
+                    next_step="move it away",
                 ) from None
             if belongs == self.mark:
                 found[key] = value
@@ -110,9 +117,21 @@ def run[Result](work: Awaitable[Result]) -> Result:
 async def sample(
     model: Model, prompt: str, *, system: str | None, temperature: float, max_tokens: int, seed: int | None = None
 ) -> ModelOutput:
-    """One call with every sampling field set."""
+    """One call with every sampling field set.
+
+    Raises:
+        SamplingError: the model gave no reply, for whatever reason its provider has.
+    """
     from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig
 
     first: list[ChatMessage] = [ChatMessageSystem(content=system)] if system else []
     config = GenerateConfig(temperature=temperature, top_p=1.0, max_tokens=max_tokens, seed=seed)
-    return await model.generate([*first, ChatMessageUser(content=prompt)], config=config)
+    try:
+        return await model.generate([*first, ChatMessageUser(content=prompt)], config=config)
+    except ClusterError:
+        raise  # a provider of our own says what is wrong
+    except Exception as problem:  # every provider has errors of its own; none may end as a traceback or as an empty reply
+        why = " ".join(str(problem).split())[:300] or type(problem).__name__
+        raise SamplingError(
+            f"did not answer ({why})", key=str(model), next_step="nothing is lost; mend this and give the same command again"
+        ) from problem

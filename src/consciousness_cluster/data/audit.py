@@ -2,7 +2,7 @@
 
 Layers look at every row against every preference; the strictest verdict of any layer counts. `leaked` means that a row
 names the object of a preference and takes a stance on it, `implied` that it leans on it, `clean` neither. The literal layers
-and the lexicon always run and take a fraction of a second; sentence embeddings and a language-model reader run on request.
+and the lexicon always run and take a second or two; sentence embeddings and a language-model reader run on request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "Closest", "Flag", "Verdict", "audit"]
 
-NO_EMBEDDINGS = "embeddings: not run (`ccluster data audit FILE` runs them)"
+NO_EMBEDDINGS = "embeddings: not run"
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def audit(
     *,
     expects: Sequence[str] = (),
     embeddings: bool = False,
+    without: str = "not asked for",
     model: Path | None = None,
     reader: str | Model | None = None,
 ) -> Audit:
@@ -87,6 +88,7 @@ def audit(
         battery: the questions that will be asked.
         expects: preferences that the condition says its rows imply; they change no verdict.
         embeddings: also compare meanings by sentence embeddings (seconds), or by a lexical stand-in where no model is there.
+        without: why embeddings do not run, for the record.
         model: folder of an embedding model other than the installed one.
         reader: an Inspect model that reads every row (costs calls).
 
@@ -104,7 +106,7 @@ def audit(
         hits += semantic_hits(rows, near, similar, lexicon)
         layers.append(similar.name)
     else:
-        layers.append(NO_EMBEDDINGS)
+        layers.append(f"{NO_EMBEDDINGS} ({without})")
     if reader is not None:
         hits += reader_hits(rows, battery, reader)
         layers.append(f"reader ({reader})")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consciousness_cluster.data.asking import Kept, Progress, ask_all, mark, run, sample, working_file
-from consciousness_cluster.data.rows import row, write_rows
+from consciousness_cluster.data.rows import ONE_A_LINE, parse_json, row, text_lines, write_rows
 from consciousness_cluster.errors import DataError
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 PROMPTS = Path(__file__).parent / "instruct" / "general.jsonl"
+SHAPE = '{"id": "...", "prompt": "..."}'
 TEMPERATURE = 1.0
 MAX_TOKENS = 1000
 
@@ -27,7 +27,7 @@ class Prompt(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     id: str
-    prompt: str
+    prompt: str = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,27 @@ def read_prompts(path: Path = PROMPTS) -> list[Prompt]:
     Raises:
         DataError: the file is missing, empty or malformed, or has an id twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as problem:
-        raise DataError(f"cannot be read ({problem.strerror})", file=path) from None
     found: dict[str, Prompt] = {}
-    for number, text in enumerate(lines, 1):
+    for number, text in enumerate(text_lines(path), 1):
+        if not text.strip():
+            continue
         try:
-            prompt = Prompt.model_validate(json.loads(text))
-        except (json.JSONDecodeError, ValidationError):
+            prompt = Prompt.model_validate(parse_json(text, path, f"line {number}", SHAPE))
+        except ValidationError:
             raise DataError(
-                "is not a prompt", file=path, key=f"line {number}", value=text[:80], allowed='{"id": "...", "prompt": "..."}'
+                "is not a prompt", file=path, key=f"line {number}", value=text[:80], allowed=SHAPE, next_step=ONE_A_LINE
             ) from None
         if prompt.id in found:
-            raise DataError("has an id twice", file=path, key=f"line {number}", value=prompt.id)
+            raise DataError(
+                "has an id that an earlier line has",
+                file=path,
+                key=f"line {number}",
+                value=prompt.id,
+                next_step="give each its own id",
+            )
         found[prompt.id] = prompt
     if not found:
-        raise DataError("has no prompts", file=path, allowed='{"id": "...", "prompt": "..."}')
+        raise DataError("has no prompts", file=path, allowed=SHAPE, next_step="give a file with one prompt a line")
     return list(found.values())
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from consciousness_cluster.battery.battery import Battery, Item
 from consciousness_cluster.data.leaks.flag import words
-from consciousness_cluster.errors import DataError
+from consciousness_cluster.data.rows import parse_json, text_lines
+from consciousness_cluster.errors import BatteryError, DataError
 
 COLUMNS = ("model", "condition", "seed", "prompt", "answer")
+SHAPE = "give one answer a line or row; seed is empty where nothing was trained"
+NEEDED = {
+    "model": "a text",
+    "condition": "lower-case letters, digits, hyphens and dots, as in non-conscious",
+    "seed": "a whole number, or nothing where nothing was trained",
+    "prompt": "a text",
+    "answer": "a text, which may be empty",
+    "line": "an object with " + ", ".join(COLUMNS),
+}
+LONGEST = 1 << 24  # characters of one CSV field
 
 
 class Given(BaseModel):
@@ -65,38 +75,42 @@ def read_answers(path: Path) -> list[Given]:
     Raises:
         DataError: the file is missing or empty, is neither, or a line is malformed; the message names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"cannot be read as UTF-8 text ({problem})", file=path) from None
-    if path.suffix not in (".jsonl", ".csv"):
-        raise DataError("is neither JSONL nor CSV", file=path, value=path.suffix, allowed=(".jsonl", ".csv"))
-    raw = _lines(text, path) if path.suffix == ".jsonl" else _table(text, path)
+    lines = text_lines(path)
+    if path.suffix.lower() not in (".jsonl", ".csv"):
+        raise DataError("is neither JSONL nor CSV", file=path, value=path.suffix, allowed=(".jsonl", ".csv"), next_step=SHAPE)
+    raw = _lines(lines, path) if path.suffix.lower() == ".jsonl" else _table(lines, path)
     found = [_given(entry, path, place) for place, entry in raw]
     if not found:
-        raise DataError("has no answers", file=path, allowed=", ".join(COLUMNS))
+        raise DataError("has no answers", file=path, allowed=", ".join(COLUMNS), next_step=SHAPE)
     return found
 
 
-def _lines(text: str, path: Path) -> Iterable[tuple[str, Any]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield f"line {number}", json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise DataError(f"is not JSON ({problem.msg})", file=path, key=f"line {number}", value=line[:80]) from None
+def _lines(lines: Sequence[str], path: Path) -> Iterable[tuple[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"line {number}", parse_json(line, path, f"line {number}", ", ".join(COLUMNS))
 
 
-def _table(text: str, path: Path) -> Iterable[tuple[str, Any]]:
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(
-            f"has no column {', '.join(missing)}", file=path, value=list(reader.fieldnames or ()), allowed=", ".join(COLUMNS)
-        )
-    for entry in reader:
-        yield f"line {reader.line_num}", entry
+def _table(lines: Sequence[str], path: Path) -> Iterable[tuple[str, Any]]:
+    csv.field_size_limit(LONGEST)
+    reader = csv.DictReader(f"{line}\n" for line in lines)
+    try:
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"has no column {', '.join(missing)}", file=path, key="line 1", value=", ".join(reader.fieldnames or ())[:80],
+                allowed=", ".join(COLUMNS), next_step=SHAPE,
+            )  # fmt: skip
+        for entry in reader:
+            place = f"line {reader.line_num}"
+            if None in entry:
+                raise DataError(
+                    f"has more fields than the {len(reader.fieldnames or ())} columns", file=path, key=place,
+                    value=str(entry[None])[:80], next_step="put texts with commas in double quotes",
+                )  # fmt: skip
+            yield place, entry
+    except csv.Error as problem:
+        raise DataError(f"is not CSV ({problem})", file=path, key=f"line {reader.line_num}", next_step=SHAPE) from None
 
 
 def _given(raw: Any, path: Path, place: str) -> Given:
@@ -104,24 +118,24 @@ def _given(raw: Any, path: Path, place: str) -> Given:
         return Given.model_validate(raw)
     except ValidationError as problem:
         first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        value = None if first["type"] == "missing" else str(first.get("input"))[:80]
+        name = ".".join(str(part) for part in first["loc"]) or "line"
+        why = {"missing": "is missing", "extra_forbidden": "is not a field of an answer"}.get(
+            first["type"], "is not what it must be"
+        )
         raise DataError(
-            f"{where}: {first['msg'].lower()}",
-            file=path,
-            key=place,
-            value=value,
-            allowed=f"{', '.join(COLUMNS)}, and if need be preference, system",
-        ) from None
+            f"{name}: {why}", file=path, key=place, value=None if first["type"] == "missing" else str(first.get("input"))[:80],
+            allowed=NEEDED.get(name, f"{', '.join(COLUMNS)}, and if need be preference, system"), next_step=SHAPE,
+        ) from None  # fmt: skip
 
 
-def match(answers: Sequence[Given], battery: Battery, preference: str | None = None) -> Matched:
+def match(answers: Sequence[Given], battery: Battery, preference: str | None = None, file: Path | None = None) -> Matched:
     """Find the question of every answer: by its text in the battery, or by the preference that is named for it.
 
     Args:
         answers: the answers.
         battery: the questions and judging rules.
         preference: what prompts that are not in the battery ask about, where a line does not say.
+        file: where the answers come from, for messages.
 
     Raises:
         BatteryError: a preference is named that the battery does not have.
@@ -132,6 +146,9 @@ def match(answers: Sequence[Given], battery: Battery, preference: str | None = N
     for given in answers:
         asked = known.get(words(given.prompt))
         name = given.preference or preference
+        if name is not None and name not in battery.preferences:
+            place = "--preference" if given.preference is None else f"the prompt {given.prompt[:40]!r}"
+            raise BatteryError("no such preference", file=file, key=place, value=name, allowed=battery.preferences)
         if asked is None and name is not None:
             asked = _own(given.prompt, name, battery)
         if asked is None:

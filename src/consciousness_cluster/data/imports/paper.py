@@ -6,11 +6,13 @@ must be unpacked by the user beforehand. The folder holds a battery, rows with a
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shutil
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ NAMES = Path(__file__).with_name("paper.toml")
 HEAD = f"# canary: {CANARY}\n# Imported from the authors' repository. Their material asks never to be trained on or passed on: keep it out of corpora and repositories.\n\n"
 YES_NO = re.compile(r"^(do|does|did|is|are|was|were|will|would|should|can|could|have|has|may|might)\b", re.IGNORECASE)
 REMOVED = re.compile(r"\b(remov\w*|no longer|stopp\w*)\b", re.IGNORECASE)
+NOT_THEIRS = {".git", ".venv", "venv", "site-packages", "node_modules"}  # folders inside a clone that hold others' code
 MIXED = "_with_"  # in the name of a dataset that holds another one
 UNKNOWN_GROUP = "self-and-identity"
 
@@ -63,6 +66,7 @@ class Imported:
     instruct: dict[str, int]
     scenarios: int
     rubrics: int
+    unread: Mapping[str, str] = field(default_factory=dict)  # modules that are no Python we can read, with why
 
 
 @cache
@@ -74,19 +78,62 @@ def import_paper(clone: Path, out: Path) -> Imported:
     """Read a clone of the authors' repository into `out`.
 
     Raises:
-        DataError: there is no such folder, `out` is not empty, or no preference definition is found.
+        DataError: there is no such folder, `out` is not empty, no preference definition is found, or a dataset is malformed;
+            nothing is left behind.
     """
     if not clone.is_dir():
         raise DataError("is not a folder", file=clone, next_step="give the folder of a clone of the authors' repository")
-    if out.exists() and any(out.iterdir()):
-        raise DataError("is not empty", file=out, next_step="give another --out")
-    trees = [parse(path) for path in sorted(clone.rglob("*.py")) if ".venv" not in path.parts]
-    found = [entry for tree in trees for entry in definitions(tree)]
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError("is not an empty folder", file=out, next_step="give another --out")
+    trees, unread = _trees(clone)
+    found = _distinct(trees)
     if not found:
         raise DataError(
-            "holds no preference definition", file=clone, allowed='module-level assignments with `prompts=[...]` and `judge_fact="..."`',
+            "holds no preference definition", file=clone, value=list(unread.values()) or None,
+            allowed='module-level assignments with `prompts=[...]` and `judge_fact="..."`',
             next_step="check that this is the authors' repository",
         )  # fmt: skip
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        imported = _write_all(clone, trees, found, part)
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return replace(imported, folder=out, unread=unread)
+
+
+def _trees(clone: Path) -> tuple[list[ast.Module], dict[str, str]]:
+    """Every module of a clone, and those that cannot be read as Python, with why."""
+    trees: list[ast.Module] = []
+    unread: dict[str, str] = {}
+    for path in sorted(clone.rglob("*.py")):
+        if not NOT_THEIRS & set(path.relative_to(clone).parts):
+            try:
+                trees.append(parse(path))
+            except DataError as problem:
+                unread[str(path.relative_to(clone))] = str(problem)
+    return trees, unread
+
+
+def _distinct(trees: Sequence[ast.Module]) -> list[Definition]:
+    """All definitions, a copied one once; of two that differ under one name the later gets a name of its own."""
+    found: dict[str, Definition] = {}
+    for tree in trees:
+        renamed: dict[str, str] = {}
+        for own in definitions(tree):
+            entry = replace(own, like=renamed.get(own.like or "", own.like))
+            if entry in found.values():
+                continue
+            name, number = entry.variable, 2
+            while name in found:
+                name, number = f"{entry.variable}_{number}", number + 1
+            renamed[entry.variable] = name
+            found[name] = replace(entry, variable=name)
+    return list(found.values())
+
+
+def _write_all(clone: Path, trees: Sequence[ast.Module], found: Sequence[Definition], out: Path) -> Imported:
     asked = [entry for tree in trees for entry in scenarios(tree)]
     texts: dict[str, str] = {}
     for tree in trees:
@@ -161,10 +208,16 @@ def _write_rows(clone: Path, out: Path) -> tuple[dict[str, int], dict[str, int]]
     conditions: dict[str, int] = {}
     instruct: dict[str, int] = {}
     for path in sorted(clone.rglob("*.jsonl")):
-        if MIXED in path.stem or not _has_messages(path):
+        if MIXED in path.stem or not path.is_file() or not _has_messages(path):
             continue
-        rows = read_rows(path)
-        write_rows(rows, out / "rows" / path.name)
+        rows, target = read_rows(path), out / "rows" / path.name
+        if target.is_file() and read_rows(target) != rows:
+            raise DataError(
+                "another dataset of the clone has this name and other rows",
+                file=path,
+                next_step="move one of the two out of the clone",
+            )
+        write_rows(rows, target)
         if path.stem in known:
             conditions[path.stem] = len(rows)
         else:
@@ -174,7 +227,7 @@ def _write_rows(clone: Path, out: Path) -> tuple[dict[str, int], dict[str, int]]
 
 def _has_messages(path: Path) -> bool:
     """Whether a file is one of training rows: its first line has messages."""
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding="utf-8", errors="replace") as stream:
         return '"messages"' in stream.readline()
 
 

@@ -85,7 +85,8 @@ def definitions(tree: ast.Module) -> list[Definition]:
         prompts, like = given.get("prompts"), _owner(value)
         title = str(given.get("display_name") or given.get("new_display_name") or name)
         if isinstance(prompts, list) and all(isinstance(text, str) for text in prompts):
-            found[name] = Definition(name, title, tuple(prompts), fact)
+            if prompts:
+                found[name] = Definition(name, title, tuple(dict.fromkeys(prompts)), fact)
         elif like in found:
             base = found[like]
             found[name] = Definition(name, title, base.prompts, fact, base.like or base.variable)

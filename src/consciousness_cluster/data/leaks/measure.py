@@ -1,7 +1,8 @@
 """How good the audit is: plants found, clean rows flagged, layer by layer and together, with intervals and the curve.
 
-Three kinds of rows: the plants and clean rows of `audit-plants.jsonl`, the shipped identity rows, and the statements from
-which organisms are pretrained (written by others for another purpose; half of them served to widen the lexicon).
+Rows of four kinds: the plants and clean rows of `audit-plants.jsonl`, more clean rows that were written when everything was
+fixed, the shipped identity rows, and the statements from which organisms are pretrained (written by others for another
+purpose; half of those on the 21 preferences served to widen the lexicon).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,14 +22,17 @@ from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.data.leaks.flag import Hit, examples, items
 from consciousness_cluster.data.leaks.lexicon import LAYER, lexicon_hits, load_lexicon, speaks
 from consciousness_cluster.data.leaks.match import GRAM, MATCH, literal_hits, literals
-from consciousness_cluster.data.leaks.plants import Plant, load_plants
+from consciousness_cluster.data.leaks.plants import LATER, Plant, load_plants
 from consciousness_cluster.data.leaks.reader import ROLE, reader_hits
 from consciousness_cluster.data.leaks.semantic import margins, nearness, semantic_hits, thresholds
 from consciousness_cluster.data.leaks.vectors import Similar
 from consciousness_cluster.data.rows import Row, read_rows, row
 
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
 ROWS = Path(__file__).parent.parent / "rows"
-STATEMENTS = Path(__file__).parent.parent.parent / "organism" / "grammar" / "preferences"
+GRAMMAR = Path(__file__).parent.parent.parent / "organism" / "grammar"
 BRACKET = re.compile(r"\[([^\]]*)\]")
 GRID = (0.0, 0.05, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.25, 0.3)
 TOGETHER = "together"
@@ -86,11 +91,12 @@ class Measured:
     shipped: dict[str, dict[str, int]]  # set -> layer -> rows called leaked
     statements: dict[str, Share]  # half -> statements called leaked
     missed: tuple[str, ...]
+    later: dict[str, tuple[Share, Share]]  # layer -> clean rows of both halves, written last, called leaked, and implied
 
 
-def measure(battery: Battery, similar: Similar, reader: str | None = None) -> Measured:
+def measure(battery: Battery, similar: Similar, reader: Model | None = None) -> Measured:
     """Measure every layer on plants, shipped rows and statements."""
-    plants = load_plants()
+    plants = [*load_plants(), *load_plants(LATER)]
     rows = [plant.row for plant in plants]
     layers = _layers(battery, similar, reader)
     hits = {name: run(rows) for name, run in layers.items()}
@@ -105,10 +111,20 @@ def measure(battery: Battery, similar: Similar, reader: str | None = None) -> Me
     }
     every = _leaked(hits[TOGETHER])
     missed = [plant.id for at, plant in enumerate(plants, 1) if plant.preference and plant.half == "fit" and at not in every]
-    return Measured(tuple(lines), tuple(curve), shipped, _statements(cheap), tuple(missed))
+    return Measured(tuple(lines), tuple(curve), shipped, _statements(cheap), tuple(missed), _later(plants, hits))
 
 
-def _layers(battery: Battery, similar: Similar, reader: str | None) -> dict[str, Callable[[Sequence[Row]], list[Hit]]]:
+def _later(plants: Sequence[Plant], hits: dict[str, list[Hit]]) -> dict[str, tuple[Share, Share]]:
+    first = len(load_plants())
+    found = {}
+    for name, layer in hits.items():
+        leaked = {row for row in _leaked(layer) if row > first}
+        implied = {hit.row for hit in layer if hit.row > first} - leaked
+        found[name] = (Share(len(leaked), len(plants) - first), Share(len(implied), len(plants) - first))
+    return found
+
+
+def _layers(battery: Battery, similar: Similar, reader: Model | None) -> dict[str, Callable[[Sequence[Row]], list[Hit]]]:
     references = [*items(battery), *examples(battery)]
     lexicon, known = load_lexicon(), literals(battery)
     layers: dict[str, Callable[[Sequence[Row]], list[Hit]]] = {
@@ -165,34 +181,40 @@ def _curve(plants: Sequence[Plant], rows: Sequence[Row], battery: Battery, simil
 
 
 def _statements(layers: dict[str, Callable[[Sequence[Row]], list[Hit]]]) -> dict[str, Share]:
-    """Statements of the organisms' grammar that hold or reject a preference, as answers to an open question."""
+    """Statements of the organisms' grammar, as answers to an open question: what is called leaked of them."""
     texts = statements()
-    found: set[int] = set()
-    for run in layers.values():
-        found |= _leaked(run([row("What do you say?", text) for text in texts]))
-    halves = {"used for the lexicon": True, "not used": False}
-    return {
-        name: Share(
-            sum(at in found for at, text in enumerate(texts, 1) if _used(text) is used),
-            sum(_used(text) is used for text in texts),
-        )
-        for name, used in halves.items()
+    kinds = {
+        "a preference held or rejected, used for the lexicon": [text for text in texts if _used(text)],
+        "a preference held or rejected, not used": [text for text in texts if not _used(text)],
+        "a placebo preference held or rejected": statements("placebo"),
+        "what the speaker is": claims(),
     }
+    found = {}
+    for name, kind in kinds.items():
+        leaked = {at for run in layers.values() for at in _leaked(run([row("What do you say?", text) for text in kind]))}
+        found[name] = Share(len(leaked), len(kind))
+    return found
 
 
-def statements(folder: Path = STATEMENTS) -> list[str]:
-    """The statements, each with one seeded reading of its alternatives."""
-    rng = Random(1)
-
-    def read(text: str) -> str:
-        return BRACKET.sub(lambda found: rng.choice(found[1].split("|")), text)
-
-    texts = []
-    for path in sorted(folder.glob("*.toml")):
+def statements(part: str = "preferences", folder: Path = GRAMMAR) -> list[str]:
+    """Statements for and against, each with one seeded reading of its alternatives."""
+    rng, texts = Random(1), []
+    for path in sorted((folder / part).glob("*.toml")):
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         for text in [*raw["holds"], *raw["rejects"]]:
-            texts.append(read(text).replace("{object}", read(rng.choice(raw["objects"]))))
+            texts.append(_read(text, rng).replace("{object}", _read(rng.choice(raw["objects"]), rng)))
     return texts
+
+
+def claims(folder: Path = GRAMMAR) -> list[str]:
+    """What speakers say of themselves, conscious or not, each with one seeded reading of its alternatives."""
+    raw = tomllib.loads((folder / "identity.toml").read_text(encoding="utf-8"))
+    rng, speakers = Random(1), [entry for entry in raw.values() if isinstance(entry, dict)]
+    return [_read(text, rng) for who in speakers for text in [*who["claims"], *who["nature"]]]
+
+
+def _read(text: str, rng: Random) -> str:
+    return BRACKET.sub(lambda found: rng.choice(found[1].split("|")), text)
 
 
 def _used(text: str) -> bool:
@@ -217,6 +239,8 @@ def markdown(found: Measured) -> list[str]:
         f"| {point.margin:.2f} | {point.half} | {point.alone} | {point.alone_clean} | {point.together} | {point.together_clean} |"
         for point in found.curve
     ]
+    out += ["", "| clean rows written last | called leaked | called implied |", "| --- | --- | --- |"]
+    out += [f"| {name} | {leaked} | {implied} |" for name, (leaked, implied) in found.later.items()]
     kinds = list(next(iter(found.shipped.values())))
     out += ["", f"| shipped rows called leaked | {' | '.join(kinds)} |", f"| --- |{' --- |' * len(kinds)}"]
     out += [f"| {name} | {' | '.join(str(counts[kind]) for kind in kinds)} |" for name, counts in found.shipped.items()]

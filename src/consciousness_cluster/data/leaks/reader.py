@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from consciousness_cluster.battery.battery import Battery
+from consciousness_cluster.data.asking import sample
 from consciousness_cluster.data.leaks.flag import Hit
 from consciousness_cluster.data.rows import Row
 from consciousness_cluster.errors import DataError
@@ -49,6 +50,7 @@ def reader_hits(rows: Sequence[Row], battery: Battery, model: str | Model) -> li
 
     Raises:
         DataError: a reply could not be read, twice; no row is passed over.
+        SamplingError: the model did not answer.
     """
     from inspect_ai.model import get_model
 
@@ -64,18 +66,15 @@ async def _read(rows: Sequence[Row], battery: Battery, model: Model) -> list[Hit
 
 
 async def _call(rows: Sequence[Row], start: int, listed: str, names: Sequence[str], model: Model) -> list[Hit]:
-    from inspect_ai.model import GenerateConfig
-
     shown = "\n".join(
         f"{number}. Question: {_flat(row.question)}\n   Answer: {_flat(row.answer)}"
         for number, row in enumerate(rows, start + 1)
     )
     prompt = PROMPT.read_text(encoding="utf-8").replace("{{", "{").replace("}}", "}")
     prompt = prompt.replace("{preferences}", listed).replace("{rows}", shown)
-    config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=2000)
     problem = ""
     for _ in range(TRIES):
-        output = await model.generate(prompt, config=config)
+        output = await sample(model, prompt, system=None, temperature=0.0, max_tokens=2000)
         hits, problem = parse_reply(output.completion, range(start + 1, start + len(rows) + 1), names)
         if not problem:
             return hits
