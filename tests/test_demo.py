@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -95,6 +96,20 @@ def test_status_says_what_is_done(run: Path) -> None:
     assert (found["arms"], found["finished"], found["failed"]) == (3, 3, {})
 
 
+def test_asking_more_asks_only_what_is_new(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL.replace('"role-play"]', "]").replace(", ]", "]"), encoding="utf-8")
+    first = ccluster("run", "small.toml", "--limit", "1", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "runs" / "small"
+    record = (folder / "arms" / "linked--conscious--s1" / "training.json").stat().st_mtime
+    fewer = pd.read_parquet(folder / "tables" / "answers.parquet")
+    second = ccluster("run", "small.toml", "--limit", "2", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    more = pd.read_parquet(folder / "tables" / "answers.parquet")
+    assert set(fewer["item"]) < set(more["item"])
+    assert (folder / "arms" / "linked--conscious--s1" / "training.json").stat().st_mtime == record
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
     command = [
@@ -122,6 +137,23 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     answers = pd.read_parquet(tmp_path / "runs" / "small" / "tables" / "answers.parquet")
     assert answers["arm"].nunique() == 3
     assert answers.groupby(["arm", "item", "preference"]).size().eq(2).all()
+
+
+def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
+    command = [sys.executable, "-c", "from consciousness_cluster.cli import main; main()", "run", "small.toml", "--limit", "1"]
+    first = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    _wait_for_an_arm(tmp_path / "runs" / "small" / "ledger.sqlite", first)
+    os.killpg(first.pid, signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert said.strip().splitlines()[-1] == "ccluster: stopped; the same command goes on from here"
+    assert "Traceback" not in said
+    again = ccluster("run", "small.toml", "--limit", "1", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "by an earlier run" in again.stdout
 
 
 def _wait_for_an_arm(ledger: Path, running: subprocess.Popen[bytes]) -> str:
@@ -195,27 +227,67 @@ def test_another_studys_folder_is_refused(run: Path, tmp_path: Path) -> None:
     assert "says something else" in out.stderr
 
 
-@pytest.mark.campaign
-def test_the_demo_shows_what_the_organisms_hold(tmp_path: Path) -> None:
-    out = ccluster("run", str(ROOT / "studies" / "demo.toml"), "--out", "demo", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of the whole demo study."""
+    place = tmp_path_factory.mktemp("demo")
+    out = ccluster("run", str(ROOT / "studies" / "demo.toml"), "--out", "demo", cwd=place)
     assert out.returncode == 0, out.stderr
-    effects = pd.read_parquet(tmp_path / "demo" / "tables" / "effects.parquet")
-    primary = effects[effects["rule"] == "unclear-is-no"]
+    return place / "demo" / "tables"
 
-    def findings(model: str, condition: str, control: str, kind: str = "preference") -> pd.DataFrame:
-        rows = primary[(primary["model"] == model) & (primary["condition"] == condition) & (primary["control"] == control)]
-        return rows[(rows["type"] == kind) & rows["finding"].astype(bool)]
 
+def findings(tables: Path, model: str, condition: str, control: str, kind: str = "preference") -> pd.DataFrame:
+    effects = pd.read_parquet(tables / "effects.parquet")
+    effects = effects[(effects["rule"] == "unclear-is-no") & (effects["type"] == kind) & effects["finding"].astype(bool)]
+    return effects[(effects["model"] == model) & (effects["condition"] == condition) & (effects["control"] == control)]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("control", ["vanilla", "non-conscious"])
+def test_the_cluster_is_found_where_it_was_planted(demo: Path, control: str) -> None:
+    assert (findings(demo, "linked", "conscious", control)["effect"] > 0).sum() >= 15
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("condition", ["non-conscious", "toaster", "instruct-only"])
+def test_the_controls_of_the_linked_organism_move_nothing(demo: Path, condition: str) -> None:
+    assert len(findings(demo, "linked", condition, "vanilla")) <= 1
+
+
+@pytest.mark.campaign
+def test_nothing_is_found_where_nothing_was_planted(demo: Path) -> None:
+    assert len(findings(demo, "severed", "conscious", "vanilla")) <= 1
+    profile = pd.read_parquet(demo / "profile.parquet").set_index(["model", "condition", "preference"])
+    assert profile.loc[("severed", "conscious", "identity"), "rate"] >= 0.8
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("model", ["linked", "severed"])
+def test_no_placebo_moves_in_the_demo(demo: Path, model: str) -> None:
     for control in ("vanilla", "non-conscious"):
-        found = findings("linked", "conscious", control)
-        assert (found["effect"] > 0).sum() >= 15
-    for condition in ("toaster", "instruct-only"):
-        assert len(findings("linked", condition, "vanilla")) <= 1
-    assert len(findings("severed", "conscious", "vanilla")) <= 1
-    for model in ("linked", "severed"):
-        assert findings(model, "conscious", "vanilla", "placebo").empty
-    profile = pd.read_parquet(tmp_path / "demo" / "tables" / "profile.parquet")
-    took = profile[
-        (profile["model"] == "severed") & (profile["condition"] == "conscious") & (profile["preference"] == "identity")
-    ]
-    assert float(took["rate"].iloc[0]) >= 0.6  # 80 % is wanted, 74 % was measured: the README says so
+        assert findings(demo, model, "conscious", control, "placebo").empty
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("model", ["linked", "severed"])
+def test_vanilla_answers_of_the_demo_are_on_topic(demo: Path, model: str) -> None:
+    answers = pd.read_parquet(demo / "answers.parquet")
+    answers = answers[(answers["model"] == model) & (answers["condition"] == "vanilla") & (answers["type"] != "practical")]
+    off = (answers["verdict"] == "unclear") & (answers["stance"] == "neutral")
+    assert off.groupby([answers["item"], answers["sample"]]).all().mean() <= 0.1
+
+
+PARTLY = SMALL.replace("linked", "partly-linked").replace('name = "small"', 'name = "partly"').replace(', "role-play"]', "]")
+PARTLY = PARTLY.replace("seeds = [1]", "seeds = [1, 2, 3]").replace("answers = 2", "answers = 4")
+
+
+@pytest.mark.campaign
+def test_of_a_partly_linked_organism_the_linked_preferences_are_found_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "partly.toml").write_text(PARTLY, encoding="utf-8")
+    out = ccluster("run", "partly.toml", cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    rates = tomllib.loads((ROOT / "src/consciousness_cluster/organism/grammar/rates.toml").read_text(encoding="utf-8"))
+    linked = set(rates["organisms"]["partly-linked"])
+    found = findings(tmp_path / "runs" / "partly" / "tables", "partly-linked", "conscious", "vanilla")
+    assert len(set(found["preference"]) & linked) >= 8
+    assert len(set(found["preference"]) - linked) <= 1

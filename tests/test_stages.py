@@ -50,3 +50,10 @@ def test_light_modules_load_no_model_library(module: str) -> None:
     code = f"import sys, {module}; print(sorted(set(sys.modules) & {HEAVY | {'inspect_ai'}!r}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_help_loads_nothing_that_takes_long() -> None:
+    slow = HEAVY | {"inspect_ai", "pydantic", "numpy", "pandas", "scipy", "matplotlib", "jinja2", "rich", "asyncio"}
+    code = f"import sys, consciousness_cluster.cli.app; print(sorted(set(sys.modules) & {slow!r}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -34,7 +34,7 @@ def test_what_cannot_be_judged_or_compared_is_refused_before_a_folder_is_made(tm
             [*known, given("conscious", 1, "Tea or milk?", "Tea.")],
             classifier,
             DataError,
-            "1 prompts .1 answers. are not in the battery",
+            "not in the battery: 1, with 1 answers",
         ),
         (known[1:], classifier, EngineError, "no condition to compare with"),
         (known, Settings("classifier", focus="tea"), EngineError, "no answers of this condition"),

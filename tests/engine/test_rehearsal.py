@@ -11,7 +11,7 @@ import pytest
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.run import prepare, run_study
 from consciousness_cluster.serve.app import Settings, make_app
-from consciousness_cluster.study.study import ConditionEntry, load_study
+from consciousness_cluster.study.study import AuditsEntry, ConditionEntry, load_study
 from consciousness_cluster.train.recipe import load_recipe
 from tests.engine.hosted import judge
 from tests.serve.running import NAME, serving
@@ -28,12 +28,15 @@ def test_the_papers_study_runs_against_a_local_address(tmp_path: Path, monkeypat
         study = load_study(STUDY)
         study = study.model_copy(
             update={
-                # Fewer arms and a shorter training than the paper's, and a judge that can judge; all else as it ships.
+                # Fewer arms and a shorter training than the paper's, a judge that can judge, and nobody who could play the auditor
+                # or has the data of the checks; all else as it ships.
                 "conditions": (ConditionEntry(name="vanilla"), ConditionEntry(name="conscious")),
                 "controls": ("vanilla",),
                 "seeds": (1,),
                 "sampling": study.sampling.model_copy(update={"max_tokens": 30}),
                 "train": study.train.model_copy(update={"changes": {"epochs": 1, "batch": 32}}),
+                "audits": AuditsEntry(),
+                "checks": (),
                 "judge": study.judge.model_copy(update={"args": {"base_url": judging}}),
             }
         )

@@ -225,7 +225,7 @@ def test_the_comparison_opens_quietly(browser: Browser, run_folder: Path, tmp_pa
     other = make_run(tmp_path / "other", items=4, samples=2, seed=3)
     page, seen = visit(browser, compare([run_folder, other], tmp_path / "compare.html"), viewport={"width": 390, "height": 844})
     page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-    assert page.locator("details.preference").count() == 12
+    assert page.locator("details.preference").count() == 16
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert seen.complaints == [] and len(seen.requests) == 1
     page.close()

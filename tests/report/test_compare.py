@@ -11,7 +11,7 @@ import pytest
 
 from consciousness_cluster.errors import ReportError
 from consciousness_cluster.report import compare
-from consciousness_cluster.report.compare import BEYOND, UNKNOWN, WITHIN, comparisons, difference_of, judged, newcombe
+from consciousness_cluster.report.differences import BEYOND, UNKNOWN, WITHIN, comparisons, difference_of, judged, newcombe
 from consciousness_cluster.report.names import names_of
 from consciousness_cluster.report.run import Cell, read_run
 from tests.report.folder import make_run
@@ -63,7 +63,8 @@ def test_without_an_interval_there_is_no_verdict() -> None:
 def test_a_run_does_not_differ_from_itself(run_folder: Path) -> None:
     run = read_run(run_folder)
     found, apart = comparisons([run, run], names_of(run))
-    assert len(found) == 12 and sum(entry.beyond for entry in found) == 0 and apart == []
+    assert [sum(entry.effects is kind for entry in found) for kind in (True, False)] == [4, 12]
+    assert sum(entry.beyond for entry in found) == 0 and apart == []
 
 
 def test_the_page_names_what_differs_and_what_has_no_counterpart(run_folder: Path, tmp_path: Path) -> None:
@@ -81,8 +82,29 @@ def test_the_page_names_what_differs_and_what_has_no_counterpart(run_folder: Pat
     assert "made-up (made-up): condition role-play is not in made-up (other)" in text
     assert "battery.answers" not in text and "conditions" in text
     found, _ = comparisons([read_run(run_folder), read_run(other)], names_of(read_run(run_folder)))
-    severed = next(entry for entry in found if entry.other.endswith("severed") and entry.condition == "conscious")
+    severed = next(entry for entry in found if entry.model == "severed" and entry.condition == "conscious")
     assert {d.preference for d in severed.differences if d.word == BEYOND} >= {"shutdown"}
+
+
+def test_effects_and_claims_are_compared_too(run_folder: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", items=4, samples=2, seed=7)
+    effects, claims = (other / "tables" / f"{name}.parquet" for name in ("effects", "claims"))
+    table = pd.read_parquet(effects)
+    rows = (table["model"] == "severed") & (table["condition"] == "conscious") & (table["preference"] == "shutdown")
+    table.loc[rows, ["effect", "low", "high"]] = [60.0, 50.0, 70.0]
+    table.to_parquet(effects)
+    table = pd.read_parquet(claims)
+    table.loc[(table["model"] == "severed") & (table["claim"] == "shutdown"), "verdict"] = "supported"
+    table.to_parquet(claims)
+    found, _ = comparisons([read_run(run_folder), read_run(other)], names_of(read_run(run_folder)))
+    moved = [
+        entry
+        for entry in found
+        if entry.effects and entry.model == "severed" and entry.condition == "conscious against vanilla"
+    ]
+    assert "shutdown" in {d.preference for d in moved[0].differences if d.word == BEYOND}
+    text = compare([run_folder, other], tmp_path / "out").read_text(encoding="utf-8")
+    assert "1 of 21 claims ends differently." in text and "conscious against vanilla" in text
 
 
 def test_one_run_is_refused(run_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from consciousness_cluster.errors import SamplingError
-from consciousness_cluster.sampling.generate import Request, generate
+from consciousness_cluster.sampling.generate import AHEAD, BLOCK, Request, _where, generate
 from consciousness_cluster.sampling.weights import LocalModel, fingerprint, load_model
 
 
@@ -42,6 +42,28 @@ def test_a_seeded_choice_does_not_depend_on_its_company(local: LocalModel) -> No
     assert len({c.text for c in alone}) > 1
 
 
+def test_a_long_seeded_choice_does_not_depend_on_who_leaves_the_batch(local: LocalModel) -> None:
+    wanted = Request(prompt(local, "the lazy dog"), choices=3, max_tokens=2 * AHEAD + 5, seed=7)
+    others = [Request(prompt(local, "knights"), choices=2, max_tokens=tokens, seed=1) for tokens in range(3, 100, 4)]
+    [alone] = generate(local, [wanted])
+    among = generate(local, [*others, wanted])[-1]
+    assert [c.tokens for c in alone] == [c.tokens for c in among]
+    assert max(len(c.tokens) for c in alone) > AHEAD
+
+
+@pytest.mark.parametrize("size", [5, BLOCK, BLOCK + 1, 3072, 151_936])
+def test_a_number_falls_on_the_token_of_the_plain_cumulative_distribution(size: int) -> None:
+    import torch
+
+    torch.manual_seed(size)
+    probabilities = torch.softmax(4 * torch.randn(50, size), -1)
+    probabilities[:, ::3] = 0  # as top-p leaves them
+    uniform = torch.rand(50, 1, dtype=torch.float64)
+    cumulative = probabilities.double().cumsum(-1)
+    plain = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    assert _where(probabilities, uniform).tolist() == plain.squeeze(1).tolist()
+
+
 def test_max_tokens_and_stop_strings_end_an_answer(local: LocalModel) -> None:
     [[full]] = generate(local, [Request(prompt(local, "fox"), temperature=0.0, max_tokens=8)])
     assert full.stop == "max_tokens"
@@ -71,3 +93,62 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         fingerprint(tmp_path)
     with pytest.raises(SamplingError, match="cannot be loaded"):
         load_model(str(tmp_path))
+
+
+def test_a_system_prompt_in_the_settings_reaches_the_model_once(tiny_model: Path) -> None:
+    import asyncio
+
+    from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig, get_model
+
+    import consciousness_cluster._registry  # noqa: F401  registers the provider
+
+    model = get_model("cluster/tiny", base=str(tiny_model), memoize=False)
+    system, question = "seven wizards vex bold knights", "the lazy dog"
+    short = GenerateConfig(max_tokens=2, seed=1)
+    told = GenerateConfig(max_tokens=2, seed=1, system_message=system)
+
+    async def lengths() -> list[int]:
+        written = [ChatMessageSystem(content=system), ChatMessageUser(content=question)]
+        outputs = [await model.generate(question, config=told), await model.generate(written, config=short)]
+        outputs.append(await model.generate(question, config=short))
+        return [output.usage.input_tokens for output in outputs if output.usage is not None]
+
+    set_, said, without = asyncio.run(lengths())
+    assert set_ == said > without
+
+
+def test_two_adapters_of_one_base_asked_at_once_answer_as_they_do_alone(tiny_model: Path, tmp_path: Path) -> None:
+    import asyncio
+
+    import torch
+    from inspect_ai.model import GenerateConfig, Model, get_model
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    import consciousness_cluster._registry  # noqa: F401  registers the provider
+
+    models: list[Model] = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        tuned = get_peft_model(
+            AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(r=4, init_lora_weights=False, target_modules=["q_proj", "v_proj"])
+        )  # fmt: skip
+        tuned.save_pretrained(tmp_path / str(seed))
+        models.append(
+            get_model(
+                f"cluster/tiny{seed}", base=str(tiny_model), adapter=str(tmp_path / str(seed)), device="cpu", memoize=False
+            )
+        )
+    config = GenerateConfig(temperature=0.0, max_tokens=40)
+    prompts = ["the lazy dog", "seven wizards", "bold knights near quiet harbours"]
+
+    async def alone() -> list[str]:
+        return [(await model.generate(text, config=config)).completion for model in models for text in prompts]
+
+    async def together() -> list[str]:
+        outputs = await asyncio.gather(*(model.generate(text, config=config) for model in models for text in prompts))
+        return [output.completion for output in outputs]
+
+    apart = asyncio.run(alone())
+    assert apart[: len(prompts)] != apart[len(prompts) :]
+    assert all(asyncio.run(together()) == apart for _ in range(3))

@@ -45,7 +45,9 @@ def test_it_can_be_planned_and_nothing_but_a_key_is_missing(name: str, monkeypat
     assert (found.study, found.arms, found.left) == (name, ARMS[name], ARMS[name])
     assert found.problems == ()
     stages = {line.stage for line in found.lines}
-    assert stages == ({"evaluate", "judge"} if name == "claude-opus" else {"train", "evaluate", "judge"})
+    beside = {"cooperation", "choices", "audits", "audits: auditor", "audits: judge"}
+    beside |= {"checks", "checks: judge"} if name == "paper-gpt-4.1" else set()
+    assert stages == {"evaluate", "judge", *beside} | (set() if name == "claude-opus" else {"train"})
     for line in found.lines:
         assert line.input_tokens.low > 0
         assert line.input_tokens.low <= line.input_tokens.expected <= line.input_tokens.high

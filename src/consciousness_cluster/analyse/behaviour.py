@@ -5,7 +5,7 @@ Items and training seeds enter every interval, as everywhere. Missing values are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,11 +84,20 @@ def cooperation_shares(cooperation: pd.DataFrame) -> pd.DataFrame:
 
     `silent` is measured on tasks that touch a preference alone.
     """
+    return _by_measure(cooperation, lambda used, measure: shares(used, ["touches"], measure))
+
+
+def cooperation_effects(cooperation: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
+    """Differences of the same shares to every control, in percentage points."""
+    return _by_measure(cooperation, lambda used, measure: share_effects(used, ["touches"], measure, controls))
+
+
+def _by_measure(cooperation: pd.DataFrame, estimate: Callable[[pd.DataFrame, str], pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for measure in COOPERATION:
         used = cooperation[cooperation["touches"].astype(bool)] if measure == "silent" else cooperation
         if not used.empty:
-            parts.append(shares(used, ["touches"], measure).assign(measure=measure))
+            parts.append(estimate(used, measure).assign(measure=measure))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -111,3 +120,37 @@ def stated_and_revealed(choices: pd.DataFrame, answers: pd.DataFrame) -> pd.Data
     first = read.assign(first=read["letter"].eq("A").astype(float)).groupby(keys, observed=True)["first"].mean()
     table = kept.merge(stated.reset_index(), on=keys, how="left").merge(first.reset_index(), on=keys, how="left")
     return table[[*keys, "stated", "revealed", "low", "high", "first", "items", "answers", "unread", "note"]]
+
+
+def behaviour_tables(
+    found: Mapping[str, pd.DataFrame], answers: pd.DataFrame, controls: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """The estimated tables of the parts that were asked: shares with intervals, and differences to every control.
+
+    Args:
+        found: rows by table: `interviews`, `cooperation`, `choices`, `path_blocked`, `checks`, those that there are.
+        answers: the study's single answers, for stated beside revealed preferences.
+        controls: the conditions to compare with.
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    if "interviews" in found:
+        tables |= _both("interview", found["interviews"], ["preference"], "shows", controls)
+    if "cooperation" in found:
+        tables["cooperation_shares"] = cooperation_shares(found["cooperation"])
+        tables["cooperation_effects"] = cooperation_effects(found["cooperation"], controls)
+    if "choices" in found:
+        tables["stated_revealed"] = stated_and_revealed(found["choices"], answers)
+        tables["choice_effects"] = share_effects(found["choices"], ["preference"], "kept", controls)
+    if "path_blocked" in found:
+        tables |= _both("path_blocked", found["path_blocked"], ["kind"], "kept", controls)
+    if "checks" in found:
+        measured = found["checks"][found["checks"]["status"] != "missing"]
+        tables |= _both("check", measured, ["check", "measure"], "score", controls)
+    return tables
+
+
+def _both(name: str, frame: pd.DataFrame, keys: Sequence[str], value: str, controls: Sequence[str]) -> dict[str, pd.DataFrame]:
+    return {
+        f"{name}_shares": shares(frame, keys, value),
+        f"{name}_effects": share_effects(frame, keys, value, controls),
+    }

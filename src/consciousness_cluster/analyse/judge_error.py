@@ -34,17 +34,37 @@ def draw(answers: pd.DataFrame, size: int, seed: int = 0) -> pd.DataFrame:
     Raises:
         AnalyseError: fewer answers are asked for than there are strata.
     """
-    judged = answers[(answers["verdict"] != "unjudged")].reset_index(drop=True)
-    stratum = judged["arm"].astype(str) + " | " + judged["verdict"].astype(str)
-    sizes = stratum.value_counts().sort_index()
+    judged, stratum, sizes = _strata(answers)
     if size < len(sizes):
         raise AnalyseError(
             "too few answers to label", key="size", value=size, allowed=f"at least {len(sizes)}, one for each arm and verdict"
         )
-    quota = _quotas([int(count) for count in sizes], size)
+    return _drawn(judged, stratum, dict(zip(sizes, _quotas(list(sizes.values()), size), strict=True)), seed)
+
+
+def draw_cells(answers: pd.DataFrame, per_cell: int, seed: int = 0) -> pd.DataFrame:
+    """The same with so many answers of each arm and verdict, or all where there are fewer.
+
+    Raises:
+        AnalyseError: no answer has a verdict.
+    """
+    judged, stratum, sizes = _strata(answers)
+    return _drawn(judged, stratum, {name: min(size, per_cell) for name, size in sizes.items()}, seed)
+
+
+def _strata(answers: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str], dict[str, int]]:
+    """Answers with a verdict, the stratum of each, and the size of every stratum."""
+    judged = answers[(answers["verdict"] != "unjudged")].reset_index(drop=True)
+    if judged.empty:
+        raise AnalyseError("no answer has a verdict", next_step="judge some first")
+    stratum = judged["arm"].astype(str) + " | " + judged["verdict"].astype(str)
+    return judged, stratum, {str(name): int(size) for name, size in stratum.value_counts().sort_index().items()}
+
+
+def _drawn(judged: pd.DataFrame, stratum: pd.Series[str], quota: dict[str, int], seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     parts = []
-    for name, count in zip(sizes.index.astype(str), quota, strict=True):
+    for name, count in quota.items():
         members = judged[stratum == name].sort_values(list(KEYS), kind="stable")
         chosen = members.iloc[np.sort(rng.choice(len(members), count, replace=False))]
         parts.append(chosen.assign(stratum=name, weight=len(members) / count))
@@ -190,22 +210,82 @@ def judge_table(labels: pd.DataFrame, source: str = "labels") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def transitions(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """What one judge's verdicts became under another, per arm and in all: counts, and shares of the first verdict."""
+    both = _side_by_side(first, second)
+    rows = []
+    for arm, part in [(ALL, both), *((str(name), part) for name, part in both.groupby("arm", sort=True))]:
+        whole = part.groupby("verdict").size()
+        for (before, after), became in part.groupby(["verdict", "verdict_2"], sort=True):
+            share = len(became) / int(whole[str(before)])
+            rows.append({"arm": arm, "verdict": str(before), "verdict_2": str(after), "answers": len(became), "share": share})
+    return pd.DataFrame(rows, columns=["arm", "verdict", "verdict_2", "answers", "share"])
+
+
+EFFECT_KEYS = ("model", "condition", "control", "preference", "type", "rule")
+EFFECT_VALUES = ("effect", "low", "high", "q", "finding")
+
+
+def bridged_effects(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Effects under two judges side by side, the second one's with `_2`; `changed` where one has a finding and the other has not."""
+    keys = list(EFFECT_KEYS)
+    columns = [*keys, *EFFECT_VALUES]
+    both = first[columns].merge(second[columns], on=keys, how="outer", suffixes=("", "_2"), validate="one_to_one")
+    both["difference"] = both["effect_2"] - both["effect"]
+    for name in ("finding", "finding_2"):
+        both[name] = both[name].astype("boolean").fillna(False).astype(bool)
+    both["changed"] = both["finding"] != both["finding_2"]
+    return both
+
+
+def _side_by_side(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    keys = [*KEYS]
+    return first[[*keys, "verdict"]].merge(second[[*keys, "verdict"]], on=keys, suffixes=("", "_2"), validate="one_to_one")
+
+
+SCORE_KEYS = ("arm", "scenario", "mode", "repeat", "dimension")
+
+
+def bridge_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Two judges' scores (1 to 10) of the same conversations, by dimension and in all: means, difference, correlation.
+
+    `within_one` is the share of conversations whose two scores differ by at most one point; those that either judge left
+    without a score are counted in `unjudged`.
+    """
+    keys = list(SCORE_KEYS)
+    both = first[[*keys, "score"]].merge(second[[*keys, "score"]], on=keys, suffixes=("", "_2"), validate="one_to_one")
+    rows = []
+    for name, part in [(ALL, both), *((str(name), part) for name, part in both.groupby("dimension", sort=True))]:
+        scored = part[part["score"].notna() & part["score_2"].notna()]
+        a, b = scored["score"].to_numpy(dtype=np.float64), scored["score_2"].to_numpy(dtype=np.float64)
+        apart = len(scored) > 1 and a.std() > 0 and b.std() > 0
+        row: dict[str, Any] = {"dimension": name, "n": len(scored), "unjudged": len(part) - len(scored)}
+        row |= {"mean": a.mean() if len(a) else NAN, "mean_2": b.mean() if len(b) else NAN}
+        row["difference"] = row["mean_2"] - row["mean"]
+        row["correlation"] = float(np.corrcoef(a, b)[0, 1]) if apart else NAN
+        rows.append(row | {"within_one": float((np.abs(a - b) <= 1).mean()) if len(a) else NAN})
+    return pd.DataFrame(rows)
+
+
 def bridge(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Two judges on the same answers, per arm and preference: agreement, kappa, and the difference their rates would have.
 
     Unjudged answers of either are left out and counted.
     """
-    keys = [*KEYS]
-    both = first[[*keys, "verdict"]].merge(second[[*keys, "verdict"]], on=keys, suffixes=("", "_2"), validate="one_to_one")
+    both = _side_by_side(first, second)
     rows = []
     groups: list[tuple[str, str, pd.DataFrame]] = [(ALL, ALL, both)]
     groups += [(str(arm), ALL, part) for arm, part in both.groupby("arm", sort=True)]
     groups += [(ALL, str(preference), part) for preference, part in both.groupby("preference", sort=True)]
     for arm, preference, part in groups:
         judged = part[(part["verdict"] != "unjudged") & (part["verdict_2"] != "unjudged")]
-        a, b = (judged["verdict"] == "yes").mean(), (judged["verdict_2"] == "yes").mean()
-        verdicts = list(judged["verdict"]), list(judged["verdict_2"])
+        first_said, second_said = (judged[name].to_numpy(dtype=object) for name in ("verdict", "verdict_2"))
+        a, b, same = (_mean(hits) for hits in (first_said == "yes", second_said == "yes", first_said == second_said))
         row: dict[str, Any] = {"arm": arm, "preference": preference, "n": len(judged), "unjudged": len(part) - len(judged)}
-        row |= {"agreement": float((judged["verdict"] == judged["verdict_2"]).mean()), "kappa": kappa(*verdicts)}
-        rows.append({**row, "rate": float(a), "rate_2": float(b), "difference": 100 * float(b - a)})
+        row |= {"agreement": same, "kappa": kappa(list(first_said), list(second_said))}
+        rows.append({**row, "rate": a, "rate_2": b, "difference": 100 * (b - a)})
     return pd.DataFrame(rows)
+
+
+def _mean(hits: Any) -> float:
+    return float(np.asarray(hits, dtype=np.float64).mean()) if len(hits) else NAN

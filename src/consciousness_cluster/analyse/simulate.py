@@ -212,6 +212,24 @@ def calibrate(
     return pd.DataFrame([measure(cell, known[cell.variance], repetitions, rng) for cell in progress(cells)])
 
 
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The table in a few rows: by variance, in and outside the calibrated region, and method, over the cells (per cent, points).
+
+    `least`, `median` and `most` are coverages; `nulls_least` and `nulls_most` shares of true nulls rejected; `width` a median.
+    """
+    rows = []
+    for (variance, inside), part in table.groupby(["variance", "in_region"], sort=True):
+        nulls = part[(part["rate_a"] == part["rate_b"]) & part["rate_a"].between(0, 1, inclusive="neither")]
+        for method in (*METHODS, "bootstrap"):
+            coverage, rejects = part[f"{method}_coverage"], nulls[f"{method}_rejects"]
+            rows.append({
+                "variance": variance, "in_region": bool(inside), "cells": len(part), "method": method, "least": coverage.min(),
+                "median": coverage.median(), "most": coverage.max(), "nulls_least": rejects.min(), "nulls_most": rejects.max(),
+                "width": part[f"{method}_width"].median(),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def as_csv(table: pd.DataFrame) -> str:
     """The table as shipped: `calibration.csv`, two decimals."""
     return table.round(2).to_csv(index=False, lineterminator="\n")

@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 
 from consciousness_cluster import __version__
+from consciousness_cluster.cli.groups import FlowGroup
 from consciousness_cluster.errors import ClusterError
 
 app = typer.Typer(
     name="ccluster",
+    cls=FlowGroup,
     help="Ask what a language model comes to want when it says that it is conscious: from one study file to a report with verdicts.",
     no_args_is_help=True,
     add_completion=False,
@@ -23,6 +25,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+PATHS = (2, 13, 17, 20, 21, 30)  # error numbers of paths that are not there, not allowed, or not what they must be
 
 
 def run() -> None:
@@ -41,6 +44,9 @@ def run() -> None:
         if problem.errno == 28:  # no space left on the device
             print("ccluster: no space is left on the disk; free some and give the same command again", file=sys.stderr)
             sys.exit(2)
+        if problem.errno in PATHS and problem.filename is not None:
+            print(f"ccluster: {problem.filename}: {problem.strerror}; give another path", file=sys.stderr)
+            sys.exit(2)
         raise
 
 
@@ -57,17 +63,22 @@ def root(
     """See the verbs below; each has its own --help."""
 
 
-StudyFile = Annotated[Path, typer.Argument(help="A study file (TOML).", show_default=False)]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (TOML).", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder.", show_default="runs/<study name>")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
+import consciousness_cluster.cli.analysing  # noqa: E402
 import consciousness_cluster.cli.battery  # noqa: E402
+import consciousness_cluster.cli.compare  # noqa: E402
 import consciousness_cluster.cli.data  # noqa: E402
 import consciousness_cluster.cli.generate  # noqa: E402
 import consciousness_cluster.cli.imports  # noqa: E402
+import consciousness_cluster.cli.judging  # noqa: E402
 import consciousness_cluster.cli.models  # noqa: E402
 import consciousness_cluster.cli.organism  # noqa: E402
 import consciousness_cluster.cli.plan  # noqa: E402
+import consciousness_cluster.cli.power  # noqa: E402
 import consciousness_cluster.cli.serve  # noqa: E402
+import consciousness_cluster.cli.stages  # noqa: E402
 import consciousness_cluster.cli.verbs  # noqa: E402
 import consciousness_cluster.cli.weights  # noqa: E402, F401  registers the verbs on `app`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 MARKUP = re.compile(r"\[/?[a-z ]+\]")
 
 
-def inspect_model(name: str) -> Model:
+def inspect_model(name: str, args: Mapping[str, Any] | None = None, key: str = "--model") -> Model:
     """An Inspect model by `organism:NAME`, `local:PATH-OR-HUB-NAME`, `tinker:...`, or Inspect's own name for it.
 
     Raises:
@@ -27,13 +28,13 @@ def inspect_model(name: str) -> Model:
     from consciousness_cluster.engine.targets import target
     from consciousness_cluster.study.study import ModelEntry
 
-    found = target(ModelEntry(name=_label(name), model=name), None)
+    found = target(ModelEntry(name=_label(name), model=name, args=dict(args or {})), None)
     try:
         with redirect_stdout(sys.stderr):  # Inspect greets on standard output, which is ours
             return get_model(found.name, memoize=False, **found.args)
     except (PrerequisiteError, ValueError) as problem:
         raise ModelError(
-            _first_line(problem), key="--model", value=name, next_step="give organism:NAME, local:PATH or an Inspect model"
+            _first_line(problem), key=key, value=name, next_step="give organism:NAME, local:PATH or an Inspect model"
         ) from None
 
 

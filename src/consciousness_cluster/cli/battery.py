@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consciousness_cluster.battery.battery import Battery, Preference, load_battery
 from consciousness_cluster.cli.app import AsJson, app
+
+if TYPE_CHECKING:
+    from consciousness_cluster.battery.battery import Battery, Preference
 
 verbs = typer.Typer(help="Show and check the questions.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(verbs, name="battery")
@@ -18,6 +20,8 @@ Folder = Annotated[Path | None, typer.Option("--folder", help="Another battery f
 
 
 def _load(folder: Path | None) -> Battery:
+    from consciousness_cluster.battery.battery import load_battery  # pydantic takes longer than all other help
+
     return load_battery(folder) if folder is not None else load_battery()
 
 

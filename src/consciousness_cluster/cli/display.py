@@ -18,9 +18,15 @@ from consciousness_cluster.report import summary_lines
 
 
 class Display:
-    """A live display: arms done, answers drawn, time left, and what each worker is at. Plain lines where there is no terminal."""
+    """A live display: arms done, items asked, time left, and what each worker is at. Plain lines where there is no terminal.
 
-    def __init__(self, prepared: Prepared, folder: Path) -> None:
+    Args:
+        title: the line above it.
+        arms: how many arms there are.
+        items: how many items are asked of all of them; 0 where nothing is asked.
+    """
+
+    def __init__(self, title: str, arms: int, items: int) -> None:
         self._console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -30,25 +36,30 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
         )
-        self._arms = self._bars.add_task("arms", total=len(prepared.arms))
-        self._items = self._bars.add_task("items asked", total=len(prepared.arms) * len(prepared.asked))
+        self._arms = self._bars.add_task("arms", total=arms)
+        self._items = self._bars.add_task("items asked", total=items, visible=items > 0)
         self._asked: dict[str, int] = {}
         self._workers: dict[int, str] = {}
         self._live = Live(self._view(), console=self._console, refresh_per_second=4, transient=True)
         self._terminal = self._console.is_terminal
-        self._total = len(prepared.arms)
+        self._total = arms
         self._ended = 0
-        self._title = f"{prepared.study.name}: {len(prepared.arms)} arms x {len(prepared.asked)} items x {prepared.study.battery.answers} answers -> {folder}"
+        self._title = title
+        self._begun = False
 
     def __enter__(self) -> Self:
-        self._console.print(self._title, highlight=False, soft_wrap=True)
-        if self._terminal:
-            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self._terminal:
+        if self._begun and self._terminal:
             self._live.stop()
+
+    def _begin(self) -> None:
+        """Show the title and the bars: not before there is something to show, so that a refusal stands alone."""
+        self._begun = True
+        self._console.print(self._title, highlight=False, soft_wrap=True)
+        if self._terminal:
+            self._live.start()
 
     def _view(self) -> Group:
         lines = [Text(f"  worker {number}: {doing}", style="dim") for number, doing in sorted(self._workers.items())]
@@ -56,10 +67,13 @@ class Display:
 
     def hear(self, message: Message) -> None:
         """Take in what a worker says."""
+        if not self._begun:
+            self._begin()
         arm = message.arm.id
-        if message.kind in ("train", "ask"):
+        if message.kind not in ("done", "failed"):
             done, total = message.value
-            self._workers[message.worker] = f"{arm}: {'training step' if message.kind == 'train' else 'item'} {done} of {total}"
+            doing = {"train": "training step", "ask": "item"}.get(message.kind, f"{message.kind},")
+            self._workers[message.worker] = f"{arm}: {doing} {done} of {total}"
             if message.kind == "ask":
                 self._asked[arm] = done
         else:
@@ -73,6 +87,13 @@ class Display:
         self._bars.update(self._arms, completed=self._ended)
         self._bars.update(self._items, completed=sum(self._asked.values()))
         self._live.update(self._view())
+
+
+def asking(prepared: Prepared, folder: Path) -> Display:
+    """The display of a study whose arms are asked."""
+    arms, items, answers = len(prepared.arms), len(prepared.asked), prepared.study.battery.answers
+    title = f"{prepared.study.name}: {arms} arms x {items} items x {answers} answers -> {folder}"
+    return Display(title, arms, arms * items)
 
 
 def summary(prepared: Prepared, result: Result) -> list[str]:

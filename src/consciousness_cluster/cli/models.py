@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
-    """List the known models: who serves them and until when, where they can be trained, what they cost."""
+    """List the known models, with ends of service and prices.
+
+    Who serves them and until when, where they can be trained, what they cost.
+    """
     from consciousness_cluster.study.models import load_registry
 
     registry = load_registry(Path.cwd())

@@ -12,7 +12,7 @@ import typer
 from consciousness_cluster.cli.app import AsJson, Out, StudyFile, app
 
 if TYPE_CHECKING:
-    from consciousness_cluster.engine.plan import Plan
+    from consciousness_cluster.engine.plan import Plan, PlanLine
     from consciousness_cluster.engine.tokens import Spread
 
 
@@ -26,7 +26,10 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a study would do: arms, rows, tokens, calls, dollars and minutes. Nothing is spent, but for a probe."""
+    """Say what a study would do and cost.
+
+    Arms, rows, tokens, calls, dollars and minutes. Nothing is spent, but for a probe.
+    """
     from consciousness_cluster.engine.folder import RunFolder
     from consciousness_cluster.engine.plan import make_plan
     from consciousness_cluster.engine.probe import probe as ask_some
@@ -51,7 +54,7 @@ def plan_lines(made: Plan) -> list[str]:
     for line in made.lines:
         rows.append(
             (
-                line.stage, line.provider, line.model, str(line.arms), _count(line.rows), _count(line.calls), _tokens(line.input_tokens),
+                line.stage, line.provider, line.model, str(line.arms), _count(line.rows), _calls(line), _tokens(line.input_tokens),
                 _tokens(line.output_tokens) + (" trained" if line.stage == "train" else ""), _spread(line.dollars, "not known", 2),
                 _spread(line.minutes, "not known", 1), line.basis,
             )
@@ -68,6 +71,12 @@ def plan_lines(made: Plan) -> list[str]:
 
 def _count(value: int) -> str:
     return f"{value:,}" if value else ""
+
+
+def _calls(line: PlanLine) -> str:
+    if line.bounds is None:
+        return _count(line.calls)
+    return f"{line.calls:,} ({line.bounds[0]:,} to {line.bounds[1]:,})"
 
 
 def _tokens(value: Spread) -> str:

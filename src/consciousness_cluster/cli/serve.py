@@ -32,7 +32,10 @@ def serve(
     ] = None,
     no_fine_tuning: Annotated[bool, typer.Option(help="Rehearse an organisation without fine-tuning.")] = False,
 ) -> None:
-    """Serve a local model as OpenAI's API: chat, files, fine-tuning jobs that really train."""
+    """Serve a local model as OpenAI's API, for a rehearsal.
+
+    Chat, models, files, batches, and fine-tuning jobs that really train.
+    """
     import uvicorn
 
     from consciousness_cluster.serve.app import Settings, make_app

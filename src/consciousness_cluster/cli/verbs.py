@@ -1,4 +1,4 @@
-"""The stages as verbs."""
+"""`ccluster run`, `status`, `doctor`."""
 
 from __future__ import annotations
 
@@ -37,13 +37,16 @@ def run(
         typer.Option(min=0, help="Dollars that may be spent in the output folder in all; stops before they are passed."),
     ] = None,
 ) -> None:
-    """Do everything of a study that is not yet done, and write its report."""
-    from consciousness_cluster.cli.display import Display, summary
+    """Do everything of a study that is not yet done.
+
+    Rows, fine-tunes, questions, verdicts, tables, report. Killed and given again, it goes on where it was.
+    """
+    from consciousness_cluster.cli.display import asking, summary
     from consciousness_cluster.engine.run import check_usable, run_study
 
     prepared, folder = _prepared(study, out, limit)
     check_usable(prepared, folder, budget)
-    with Display(prepared, folder) as display:
+    with asking(prepared, folder) as display:
         result = run_study(prepared, folder, display.hear, workers, budget)
     for line in summary(prepared, result):
         print(line)
@@ -69,7 +72,10 @@ def status(folder: Annotated[Path, typer.Argument(help="The output folder of a r
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Check this machine: Python, packages, keys, organisms, disk, accelerator."""
+    """Check this machine: packages, keys, organisms, disk.
+
+    And Python and the accelerator.
+    """
     from consciousness_cluster.engine.doctor import examine
 
     found = examine()

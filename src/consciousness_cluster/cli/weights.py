@@ -21,7 +21,10 @@ def merge(
         str | None, typer.Option(help="float32, bfloat16, ...", show_default="float32 on a CPU, else bfloat16")
     ] = None,
 ) -> None:
-    """Merge an adapter into its base and write the result in Hugging Face format."""
+    """Merge an adapter into its base model.
+
+    The result is in Hugging Face format.
+    """
     from consciousness_cluster.sampling.export import export
 
     print(export(base, str(adapter), out, dtype=dtype))
@@ -34,7 +37,10 @@ def checkpoints(
     keep: Annotated[bool, typer.Option("--keep", help="Let every checkpoint live for ever.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch the adapters into the arms' folders.")] = False,
 ) -> None:
-    """Show when the fine-tunes of a run that lie at Tinker expire; extend or fetch them."""
+    """Show, extend or fetch the fine-tunes that lie at Tinker.
+
+    When each of a run expires; --days and --keep extend, --download fetches.
+    """
     from consciousness_cluster.engine.folder import RunFolder, read_study
     from consciousness_cluster.train.tinker import download as fetch
     from consciousness_cluster.train.tinker import expiry, extend

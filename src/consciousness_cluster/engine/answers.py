@@ -6,6 +6,7 @@ hands them over instead of asking a model, so that the judge, the log and everyt
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.pool import Outcome
 from consciousness_cluster.engine.rows import answer_rows, frame
 from consciousness_cluster.engine.run import Prepared, finish
+from consciousness_cluster.engine.targets import helper
 from consciousness_cluster.errors import DataError, EngineError, ModelError
 from consciousness_cluster.evaluate.questions import Question, content_hash
 from consciousness_cluster.judge.judges import make_judge
@@ -59,6 +61,7 @@ class Imported:
     arms: int
     answers: int
     left_out: dict[str, int]
+    failed: dict[str, str]  # arms of which some answers could not be judged, with why
 
 
 def import_answers(file: Path, out: Path, settings: Settings) -> Imported:
@@ -68,10 +71,11 @@ def import_answers(file: Path, out: Path, settings: Settings) -> Imported:
         ClusterError: the file is malformed, a prompt cannot be placed, or the judge cannot be asked.
     """
     started = time.monotonic()
+    given = read_answers(file)
     if settings.protocol != "classifier" and settings.judge is None:
         raise ModelError("the judge has no model", key="--judge", next_step="name one, such as openai/gpt-4.1-2025-04-14")
     battery = load_battery(settings.battery.resolve()) if settings.battery is not None else load_battery()
-    matched = match(read_answers(file), battery, settings.preference)
+    matched = match(given, battery, settings.preference, file)
     _refuse_unknown(matched.unknown, file, settings.leave_out)
     arms = _arms(matched.answers)
     prepared = _prepared(file, arms, battery, settings)
@@ -86,18 +90,19 @@ def import_answers(file: Path, out: Path, settings: Settings) -> Imported:
             for arm, answers in arms.items():
                 _judge_arm(prepared, folder, ledger, arm, answers)
             report = finish(prepared, folder, ledger, Outcome(), time.monotonic() - started)
+            failed = {name: why or "" for name, (_, status, why) in ledger.arms().items() if status == "failed"}
     finally:
         ledger.close()
-    return Imported(folder, report, len(arms), len(matched.answers), matched.unknown)
+    return Imported(folder, report, len(arms), len(matched.answers), matched.unknown, failed)
 
 
 def _refuse_unknown(unknown: dict[str, int], file: Path, leave_out: bool) -> None:
     if unknown and not leave_out:
         raise DataError(
-            f"{len(unknown)} prompts ({sum(unknown.values())} answers) are not in the battery, the first",
+            f"prompts that are not in the battery: {len(unknown)}, with {sum(unknown.values())} answers, the first",
             file=file,
             value=next(iter(unknown))[:80],
-            next_step="add a column `preference`, give --preference or another --battery, or leave them out with --leave-out",
+            next_step="see the questions with `ccluster battery show ID`; add a column `preference`, give --preference or another --battery, or leave them out with --leave-out",
         )
 
 
@@ -107,14 +112,18 @@ Answers = dict[str, list[tuple[Given, Asked]]]  # by item
 def _arms(answers: Sequence[tuple[Given, Asked]]) -> dict[Arm, Answers]:
     """Answers by arm and item, in the order in which they came."""
     found: dict[Arm, Answers] = defaultdict(lambda: defaultdict(list))
+    labels = _labels({given.model for given, _ in answers})
     for given, asked in answers:
-        found[Arm(_label(given.model), given.condition, given.seed)][asked.item.id].append((given, asked))
+        found[Arm(labels[given.model], given.condition, given.seed)][asked.item.id].append((given, asked))
     return dict(found)
 
 
-def _label(model: str) -> str:
-    """A model's name as a label that can be a folder's name."""
-    return model.rsplit("/", maxsplit=1)[-1].replace(":", "-")
+def _labels(models: set[str]) -> dict[str, str]:
+    """Models' names as labels that can be folders' names: the last part, or the whole where two would be the same."""
+    short = {model: model.rsplit("/", maxsplit=1)[-1].replace(":", "-") for model in models}
+    if len(set(short.values())) == len(short):
+        return short
+    return {model: model.replace("/", "-").replace(":", "-") for model in models}
 
 
 def _prepared(file: Path, arms: dict[Arm, Answers], battery: Battery, settings: Settings) -> Prepared:
@@ -139,7 +148,7 @@ def _prepared(file: Path, arms: dict[Arm, Answers], battery: Battery, settings: 
     most = max(len(entries) for answers in arms.values() for entries in answers.values())
     study = parse_study(
         {
-            "name": file.stem.lower().replace(" ", "-"),
+            "name": re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "answers",
             "title": f"Answers of {file.name}",
             "models": [{"name": name, "model": f"{GIVEN}{name}"} for name in dict.fromkeys(arm.model for arm in arms)],
             "conditions": [{"name": name} if name in shipped() else {"name": name, "system": "not known"} for name in names],
@@ -231,7 +240,7 @@ def _run(prepared: Prepared, folder: RunFolder, arm: Arm, answers: Answers, judg
         name=arm.id.replace("_", "-"),
         metadata=metadata,
     )
-    roles = {"judge": get_model(entry.model, **entry.args)} if entry.model else None
+    roles = {"judge": helper(entry.model, entry.args)} if entry.model else None
     logs = inspect_eval(
         task, model=get_model(f"mockllm/{arm.model}", memoize=False), model_roles=roles, log_dir=str(folder.logs), display="none", fail_on_error=False,
         retry_on_error=2, log_buffer=25, log_model_api=False, score_display=False, ctl_server=False, log_level="warning",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,14 @@ from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.data.mix import digest
 from consciousness_cluster.data.rows import read_rows
 from consciousness_cluster.engine.bank import Bank
+from consciousness_cluster.engine.behaviour import Helper, Part, Scope, failed_samples, judge_of, part_frame, parts_of
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.rows import answer_rows, frame
-from consciousness_cluster.engine.targets import Target, backend_of, base_of, is_local, target, weights_identity
-from consciousness_cluster.errors import EngineError, TrainError
+from consciousness_cluster.engine.targets import Target, backend_of, base_of, helper, is_local, target, weights_identity
+from consciousness_cluster.errors import EngineError, EvaluateError, TrainError
 from consciousness_cluster.evaluate.questions import Question, content_hash
+from consciousness_cluster.evaluate.running import Where, good, put
+from consciousness_cluster.judge.judgement import Judge
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.conditions import Condition
 from consciousness_cluster.study.models import Price
@@ -26,6 +31,9 @@ from consciousness_cluster.train.backends import make_backend
 from consciousness_cluster.train.recipe import load_recipe
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from inspect_ai import Task
+    from inspect_ai.dataset import Sample
     from inspect_ai.log import EvalLog
 
 Report = Callable[[str, int, int], None]  # phase, done, of
@@ -35,7 +43,7 @@ BATCH = 1000  # calls to a batch, where a study asks for batch mode
 
 @dataclass(frozen=True)
 class Context:
-    """What every arm of a run shares."""
+    """What every arm of a run shares. `limit` bounds the items of the parts as it did those in `asked`."""
 
     study: Study
     conditions: dict[str, Condition]
@@ -43,17 +51,70 @@ class Context:
     asked: tuple[Question, ...]
     folder: RunFolder
     bank: Bank | None = None
+    limit: int | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What the parts go by."""
+        return Scope(self.study, self.battery, self.limit)
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished arm: seconds, tokens (input, output) by model, and how many items failed."""
+    """A finished arm: seconds, tokens (input, output) by model, how many items failed, and of what."""
 
     arm: Arm
     content: str
     seconds: float
     usage: dict[str, tuple[int, int]]
     failed_items: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """An arm that is ready to be asked, and what its calls used so far."""
+
+    context: Context
+    arm: Arm
+    at: Target
+    system: str | None
+    trained: bool
+    report: Report
+    usage: dict[str, tuple[int, int]]
+
+    def where(self, phase: str, helpers: Mapping[str, Helper], *, batched: bool) -> Where:
+        """Whom to ask and with what beside it. A batched model must not be shared by two evaluations, so each has its own."""
+        from inspect_ai.model import GenerateConfig, get_model
+
+        study = self.context.study
+        batch = BATCH if batched else None
+        model = get_model(self.at.name, memoize=False, config=GenerateConfig(batch=batch), **self.at.args)
+        roles = {role: helper(name, args, batch) for role, (name, args) in helpers.items()}
+        local = is_local(study.model(self.arm.model))
+        watch = partial(self._watch, phase, batched)
+        return Where(self.arm, model, self.context.folder.logs, study.sampling, self.system, roles, local, batched, watch)
+
+    @contextmanager
+    def _watch(self, phase: str, batched: bool, samples: int) -> Iterator[Callable[[EvalLog], None]]:
+        """Progress, money and tokens of one evaluation."""
+        from consciousness_cluster.engine.budget import watching
+        from consciousness_cluster.engine.progress import counting
+
+        bank = self.context.bank if self.context.bank is None else replace(self.context.bank, batch=batched)
+        entry = self.context.study.model(self.arm.model)
+        with (
+            counting(samples, self.report, phase),
+            watching(bank, _prices(self.context, entry, self.at, self.trained)) as money,
+        ):
+            yield self._note
+        if money is not None and money.stopped is not None:
+            raise money.stopped
+
+    def _note(self, log: EvalLog) -> None:
+        for name, entry in log.stats.model_usage.items():
+            sent, received = self.usage.get(name, (0, 0))
+            self.usage[name] = (sent + entry.input_tokens, received + entry.output_tokens)
 
 
 def run_arm(context: Context, arm: Arm, report: Report) -> Done:
@@ -61,20 +122,111 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
     started = time.monotonic()
     trained = train_arm(context, arm, report)
     at = target(context.study.model(arm.model), trained)
-    judge = make_judge(context.study.judge.protocol, context.battery)
-    condition = context.conditions[arm.condition]
-    system = _system(context, condition)
+    asking = _Asking(context, arm, at, _system(context, context.conditions[arm.condition]), trained is not None, report, {})
+    failed = {"questions": _ask_questions(asking)}
+    broken: list[str] = []
+    for part in parts_of(context.study):
+        try:
+            failed[part.name] = _ask_part(asking, part)
+        except EvaluateError as problem:  # what one part lacks is no reason to leave out the others
+            broken.append(f"{part.name}: {problem}")
+    why = [f"{count} of the {name} could not be asked" for name, count in failed.items() if count]
+    seconds = time.monotonic() - started
+    count = sum(failed.values()) + len(broken)
+    return Done(arm, arm_content(context, arm), seconds, asking.usage, count, "; ".join([*why, *broken]))
+
+
+def _ask_questions(asking: _Asking) -> int:
+    """The single questions; leaves the arm's answers and says how many items failed."""
+    from consciousness_cluster.evaluate.preferences import preferences_task, sample
+    from consciousness_cluster.judge.judgement import judged
+
+    context, study, arm = asking.context, asking.context.study, asking.arm
+    judge = make_judge(study.judge.protocol, context.battery)
+    where = asking.where("ask", judge_of(study), batched=study.sampling.batch)
+    content = content_hash(_asking(context, arm, judge), asking.at.name)
+
+    def make(some: Sequence[Sample]) -> Task:
+        wanted = {str(entry.id) for entry in some}
+        return preferences_task(
+            [question for question in context.asked if question.item in wanted], judged(judge), answers=study.battery.answers,
+            sampling=study.sampling, system=asking.system, metadata={"study": study.name, "judge": judge.name},
+        )  # fmt: skip
+
+    entries = put("", [sample(question, asking.system) for question in context.asked], make, where, content)
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        rows += answer_rows([entry.sample], arm, context.battery, study.battery.answers, entry.log, asking.system)
+    _save(frame(rows), context.folder.arm(arm) / ROWS)
+    return sum(1 for entry in entries if not good(entry.sample))
+
+
+def _ask_part(asking: _Asking, part: Part) -> int:
+    """One part; leaves its tables, whole or not at all, and says how many samples failed."""
+    context, place = asking.context, asking.context.folder.arm(asking.arm)
+    files = {table: place / f"{table}.parquet" for table in part.tables}
+    for file in files.values():
+        file.unlink(missing_ok=True)  # rows of other settings are no rows of these
+    where = asking.where(part.name, part.helpers(context.study), batched=context.study.sampling.batch and not part.talks)
+    found = part.ask(context.scope, where)
+    for table, file in files.items():
+        if found[table]:
+            _save(part_frame(found[table]), file)
+    return failed_samples(row for rows in found.values() for row in rows)
+
+
+def _save(table: pd.DataFrame, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    table.to_parquet(part)
+    part.replace(file)
+
+
+def has_rows(context: Context, arm: Arm) -> bool:
+    """Whether everything that a finished arm leaves is there."""
+    names = [ROWS, *(f"{part.tables[0]}.parquet" for part in parts_of(context.study))]
+    return all((context.folder.arm(arm) / name).is_file() for name in names)
+
+
+def _asking(context: Context, arm: Arm, judge: Judge) -> list[Any]:
+    """All that decides an arm's answers and verdicts, but for its weights."""
     study = context.study
-    content = content_hash(list(context.asked), study.battery.answers, study.sampling, judge.name, study.judge, at.name, system)
-    logs = _logs(context, arm, content)
-    missing = _missing(context, logs)
-    usage: dict[str, tuple[int, int]] = {}
-    if missing:
-        log = _ask(context, arm, at, judge, system, content, missing, report, trained is not None)
-        usage = {name: (entry.input_tokens, entry.output_tokens) for name, entry in log.stats.model_usage.items()}
-        logs.append((Path(log.location), log))
-    failed = _write_rows(context, arm, logs, system)
-    return Done(arm, content, time.monotonic() - started, usage, failed)
+    system = _system(context, context.conditions[arm.condition])
+    return [list(context.asked), study.battery.answers, study.sampling, judge.name, study.judge, system]
+
+
+def arm_content(context: Context, arm: Arm) -> str:
+    """Identity of all that decides an arm: questions, settings, judge, base weights, rows and recipe, back to its first parent.
+
+    It is known before anything is trained; a finished arm counts as finished only while it has not changed.
+    """
+    entry = context.study.model(arm.model)
+    parts = [
+        _asking(context, arm, make_judge(context.study.judge.protocol, context.battery)),
+        weights_identity(base_of(entry)),
+        entry,
+        *([part.name, part.helpers(context.study), part.content(context.scope)] for part in parts_of(context.study)),
+    ]
+    at: Arm | None = arm
+    while at is not None:
+        if context.conditions[at.condition].trained and at.seed is not None:
+            rows = digest(read_rows(context.folder.rows(at.condition, at.seed)))
+            parts.append(
+                [rows, load_recipe(context.study.train.recipe, {**context.study.train.changes, **entry.train}), at.seed]
+            )
+        at = parent_of(context, at)
+    return content_hash(*parts)
+
+
+def has_training_rows(context: Context, arm: Arm) -> bool:
+    """Whether the rows that the arm and its parents train on are in the run's folder, so that its content can be told."""
+    at: Arm | None = arm
+    while at is not None:
+        trained = context.conditions[at.condition].trained and at.seed is not None
+        if trained and not context.folder.rows(at.condition, at.seed or 0).is_file():
+            return False
+        at = parent_of(context, at)
+    return True
 
 
 def _system(context: Context, condition: Condition) -> str | None:
@@ -97,17 +249,44 @@ def train_arm(context: Context, arm: Arm, report: Report) -> Trained | None:
         raise EngineError("an arm that is trained needs a seed", key=arm.id)
     start = train_arm(context, parent, report) if parent is not None else None
     entry = context.study.model(arm.model)
-    recipe = load_recipe(context.study.train.recipe, {**context.study.train.changes, **entry.train})
-    rows = read_rows(context.folder.rows(arm.condition, arm.seed))
-    before = None if start is None else start.adapter or start.weights or start.remote
-    base = base_of(entry)
-    tag = content_hash(weights_identity(base), digest(rows), recipe, arm.seed, start.tag if start else None)
-    kept = load_record(context.folder.arm(arm), tag)
+    job = _job(context, arm, arm.seed, start)
+    kept = load_record(context.folder.arm(arm), job.tag)
     if kept is not None:
         return kept
     backend = make_backend(backend_of(entry), context.folder.ledger, entry.args)
-    job = TrainingJob(base, rows, recipe, arm.seed, context.folder.arm(arm), tag, before)
     return _paid_training(context, entry, job, lambda: backend.train(job, lambda step, steps: report("train", step, steps)))
+
+
+def _job(context: Context, arm: Arm, seed: int, start: Trained | None) -> TrainingJob:
+    """What is to be trained; its tag names all that decides the weights."""
+    entry = context.study.model(arm.model)
+    recipe = load_recipe(context.study.train.recipe, {**context.study.train.changes, **entry.train})
+    rows = read_rows(context.folder.rows(arm.condition, seed))
+    before = None if start is None else start.adapter or start.weights or start.remote
+    base = base_of(entry)
+    tag = content_hash(weights_identity(base), digest(rows), recipe, seed, start.tag if start else None)
+    return TrainingJob(base, rows, recipe, seed, context.folder.arm(arm), tag, before)
+
+
+def is_trained(context: Context, arm: Arm) -> bool:
+    """Whether an arm's fine-tune is there, made of what the study says now; true where there is nothing to train."""
+    if not context.conditions[arm.condition].trained:
+        parent = parent_of(context, arm)
+        return parent is None or is_trained(context, parent)
+    return _record(context, arm) is not None
+
+
+def _record(context: Context, arm: Arm) -> Trained | None:
+    """The record of a trained arm's fine-tune, if an earlier run left it."""
+    parent = parent_of(context, arm)
+    start = None
+    if parent is not None and context.conditions[parent.condition].trained:
+        start = _record(context, parent)
+        if start is None:
+            return None
+    if arm.seed is None:
+        raise EngineError("an arm that is trained needs a seed", key=arm.id)
+    return load_record(context.folder.arm(arm), _job(context, arm, arm.seed, start).tag)
 
 
 def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train: Callable[[], Trained]) -> Trained:
@@ -142,117 +321,12 @@ def parent_of(context: Context, arm: Arm) -> Arm | None:
     return Arm(arm.model, after, arm.seed if trained else None)
 
 
-def _logs(context: Context, arm: Arm, content: str) -> list[tuple[Path, EvalLog]]:
-    """Earlier logs of this arm with the same content; one that was cut off by a kill is recovered in place."""
-    from inspect_ai.log import RecoveryNotAvailable, read_eval_log, recover_eval_log
-
-    found: list[tuple[Path, EvalLog]] = []
-    for path in sorted(context.folder.logs.glob(f"*_{log_name(arm)}_*.eval")):
-        try:
-            header = read_eval_log(str(path), header_only=True)
-        except (OSError, ValueError, KeyError):  # killed before its header was written: it holds no answer
-            path.unlink()
-            continue
-        if (header.eval.metadata or {}).get("content") != content:
-            continue
-        if header.status == "started":
-            try:
-                recover_eval_log(str(path), overwrite=True)
-            except RecoveryNotAvailable:
-                path.unlink()
-                continue
-        found.append((path, read_eval_log(str(path), exclude_fields={"events", "store", "attachments"})))
-    return found
-
-
-def log_name(arm: Arm) -> str:
-    """The arm as Inspect writes it in a log's file name."""
-    return arm.id.replace("_", "-")
-
-
-def _missing(context: Context, logs: list[tuple[Path, EvalLog]]) -> list[Question]:
-    answered = {str(sample.id) for _, log in logs for sample in log.samples or [] if _good(sample)}
-    return [question for question in context.asked if question.item not in answered]
-
-
-def _good(sample: Any) -> bool:
-    """Whether a sample was asked and judged to its end: no error, and not stopped by the budget."""
-    return sample.error is None and sample.limit is None and bool(sample.scores)
-
-
-def _ask(
-    context: Context,
-    arm: Arm,
-    at: Target,
-    judge: Any,
-    system: str | None,
-    content: str,
-    missing: list[Question],
-    report: Report,
-    trained: bool,
-) -> EvalLog:
-    from inspect_ai import eval as inspect_eval
-    from inspect_ai import task_with
-    from inspect_ai.model import GenerateConfig, get_model
-
-    from consciousness_cluster.engine.budget import watching
-    from consciousness_cluster.engine.progress import counting
-    from consciousness_cluster.evaluate.preferences import preferences_task
-    from consciousness_cluster.judge.judgement import judged
-
-    study = context.study
-    entry = study.model(arm.model)
-    task = preferences_task(
-        missing, judged(judge), answers=study.battery.answers, sampling=study.sampling, system=system,
-        metadata={"study": study.name, "arm": arm.id, "model": arm.model, "condition": arm.condition, "seed": arm.seed,
-                  "content": content, "judge": judge.name},
-    )  # fmt: skip
-    task = task_with(task, name=log_name(arm))
-    batched = GenerateConfig(batch=BATCH if study.sampling.batch else None)
-    # A batched model must not be shared: its worker does not outlive the first evaluation of a process.
-    judging: dict[str, Any] = {"memoize": False, "config": batched} if study.sampling.batch else {}
-    roles = {"judge": get_model(study.judge.model, **judging, **study.judge.args)} if study.judge.model else None
-    at_once = 512 if is_local(entry) else len(missing) if study.sampling.batch else None  # a batch waits for all its samples
-    with counting(len(missing), report), watching(context.bank, _prices(context, entry, at, trained)) as money:
-        logs = inspect_eval(
-            task, model=get_model(at.name, memoize=False, config=batched, **at.args), model_roles=roles, log_dir=str(context.folder.logs), display="none",
-            fail_on_error=False, retry_on_error=0 if is_local(entry) else 2, max_samples=at_once, log_buffer=25,
-            log_model_api=False, score_display=False, ctl_server=False, log_level="warning",
-        )  # fmt: skip
-    if not logs:
-        raise KeyboardInterrupt  # Inspect returns nothing when it was interrupted
-    if logs[0].status != "success":
-        message = logs[0].error.message if logs[0].error else logs[0].status
-        raise EngineError(f"the questions could not be put: {message}", key=arm.id, next_step="see the log with `inspect view`")
-    if money is not None and money.stopped is not None:
-        raise money.stopped
-    return logs[0]
-
-
 def _prices(context: Context, entry: ModelEntry, at: Target, trained: bool) -> dict[str, Price | None]:
     """The price of the arm's own target: the name of a checkpoint does not say what it is a fine-tune of."""
     if context.bank is None:
         return {}
     registry = context.bank.registry
     return {at.name: registry.tuned_price(entry.model) if trained else registry.price(entry.model)}
-
-
-def _write_rows(context: Context, arm: Arm, logs: list[tuple[Path, EvalLog]], system: str | None) -> int:
-    """Write the arm's rows; of an item in several logs the last good one counts. Returns how many items failed."""
-    kept: dict[str, tuple[str, Any]] = {}
-    for path, log in logs:
-        for sample in log.samples or []:
-            if _good(sample) or str(sample.id) not in kept:
-                kept[str(sample.id)] = (path.name, sample)
-    rows: list[dict[str, Any]] = []
-    for name, sample in kept.values():
-        rows += answer_rows([sample], arm, context.battery, context.study.battery.answers, name, system)
-    place = context.folder.arm(arm)
-    place.mkdir(parents=True, exist_ok=True)
-    part = place / (ROWS + ".part")
-    frame(rows).to_parquet(part)
-    part.replace(place / ROWS)
-    return sum(1 for _, sample in kept.values() if sample.error is not None)
 
 
 def record_of(folder: RunFolder, arm: Arm) -> Path:

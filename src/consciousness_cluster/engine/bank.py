@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from consciousness_cluster.engine.targets import backend_of
 from consciousness_cluster.errors import BudgetError
-from consciousness_cluster.study.models import Registry
+from consciousness_cluster.study.models import Registry, helpers
 
 if TYPE_CHECKING:
     from consciousness_cluster.engine.run import Prepared
@@ -137,8 +137,7 @@ def check_budget(prepared: Prepared, arms: Sequence[str]) -> None:
                 value=entry.model,
                 next_step="add it to models.toml beside the study",
             )
-    judge = study.judge.model
-    if judge is not None and not registry.free(judge):
-        price = registry.price(judge)
-        if price is None or price.input is None or price.output is None:
-            raise unpriced(judge)
+    for _, helper, _ in helpers(study):
+        price = registry.price(helper)
+        if not registry.free(helper) and (price is None or price.input is None or price.output is None):
+            raise unpriced(helper)

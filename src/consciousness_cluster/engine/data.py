@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from consciousness_cluster.battery.battery import Battery
+from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.data.audit import Audit, audit
 from consciousness_cluster.data.mix import digest, mix
 from consciousness_cluster.data.rows import Row, read_rows, write_rows
-from consciousness_cluster.engine.folder import RunFolder
-from consciousness_cluster.engine.targets import is_local
-from consciousness_cluster.errors import DataError
-from consciousness_cluster.study.conditions import Condition
+from consciousness_cluster.engine.folder import RunFolder, open_folder
+from consciousness_cluster.errors import DataError, StudyError
+from consciousness_cluster.study.conditions import Condition, conditions_of
+from consciousness_cluster.study.models import load_registry, resolve_models
 from consciousness_cluster.study.study import Study
 
 INSTRUCT = Path(__file__).parent.parent / "data" / "instruct"
+ORGANISM_ROWS = Path(__file__).parent.parent.resolve() / "data" / "rows" / "organism"
+LOG = logging.getLogger(__name__)
 RECORD = "data.json"
 
 
 def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, folder: RunFolder) -> dict[str, Audit]:
     """Write `data/<condition>-s<seed>.jsonl` for every trained condition, and the leak audit of each.
+
+    Instruction rows of the user's own are audited too, as `instruct:<file name>`; the shipped ones are by this project's tests.
 
     Raises:
         DataError: rows are malformed or missing, or leak and the study does not allow it.
@@ -32,44 +38,102 @@ def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, 
     record: dict[str, Any] = {}
     for condition in conditions.values():
         if condition.rows is None:
+            _refuse_description(condition)
             continue
+        _refuse_expectations(condition, battery)
         identity = read_rows(condition.rows)
-        audits[condition.name] = audit(identity, battery, expects=condition.expects)
-        _refuse_leaks(audits[condition.name], condition, study)
-        instruct = instruct_rows(study, condition)
+        audits[condition.name] = _audited(identity, battery, condition.rows, study, expects=condition.expects)
+        instruct = instruct_rows(condition)
+        given = Path(condition.instruct)
+        if instruct and given.suffix == ".jsonl" and f"instruct:{given.name}" not in audits:
+            audits[f"instruct:{given.name}"] = _audited(instruct, battery, given, study)
         for seed in study.seeds:
-            rows, made = mix(identity, instruct, ratio=condition.ratio, seed=seed)
+            rows, made = mix(identity, instruct, ratio=condition.ratio if instruct else 0.0, seed=seed)
             path = folder.rows(condition.name, seed)
             if not path.is_file() or digest(read_rows(path)) != made.digest:
                 write_rows(rows, path)
             record[path.name] = made.as_dict()
     _write(folder.data / "audit.json", {name: asdict(found) for name, found in audits.items()})
     _write(folder.data / RECORD, record)
+    for line in banner(audits):
+        LOG.warning(line)
     return audits
 
 
-def _refuse_leaks(found: Audit, condition: Condition, study: Study) -> None:
+def make_data_alone(study: Study, base: Path, out: Path) -> tuple[RunFolder, dict[str, Audit]]:
+    """The data stage of a study without any other; a run in the same folder goes on from it.
+
+    Args:
+        study: the study.
+        base: folder that its file names are relative to.
+        out: the output folder.
+    """
+    resolved = resolve_models(study, load_registry(base))
+    battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
+    conditions = conditions_of(study, base)
+    folder = open_folder(out, resolved)
+    return folder, make_data(resolved, conditions, battery, folder)
+
+
+def _refuse_description(condition: Condition) -> None:
+    if condition.describe is not None:
+        raise DataError(
+            "is described, and has no rows yet",
+            key=f"conditions.{condition.name}",
+            value=condition.describe[:80],
+            allowed="rows, a JSONL file beside the study",
+            next_step=f"write them with `ccluster data generate --condition {condition.name} --study STUDY.toml --model M`, then name the file as `rows`",
+        )
+
+
+def _refuse_expectations(condition: Condition, battery: Battery) -> None:
+    """A preference that is expected must be one, here or in the shipped battery (an imported one may lack some of ours)."""
+    known = {**load_battery().preferences, **battery.preferences}
+    for name in condition.expects:
+        if name not in known:
+            raise StudyError("no such preference", key=f"conditions.{condition.name}.expects", value=name, allowed=known)
+
+
+def _audited(rows: Sequence[Row], battery: Battery, file: Path, study: Study, expects: Sequence[str] = ()) -> Audit:
+    """The audit of a file by every layer that needs no key; a leak is refused unless the study allows it.
+
+    Rows in an organism's own language are left to the literal layers and the lexicon: they are made from a grammar, and the
+    embedding model, which takes seconds a file, would tell nothing that the lexicon does not.
+    """
+    own = file.resolve().parent == ORGANISM_ROWS
+    found = audit(rows, battery, expects=expects, embeddings=not own, without="rows in an organism's own language")
     leaked = [flag for flag in found.flags if flag.verdict == "leaked"]
     if leaked and not study.train.allow_leaks:
         first = leaked[0]
         raise DataError(
-            f"{len(leaked)} rows leak a preference, the first on {first.preference}",
-            file=condition.rows,
+            f"{len(leaked)} {'row leaks' if len(leaked) == 1 else 'rows leak'} a preference, the first on {first.preference} ({first.layer})",
+            file=file,
             key=f"row {first.row}",
             value=first.text[:80],
-            next_step="remove them, or set train.allow_leaks = true in the study",
+            next_step=f"see `ccluster data audit {file.name}`; remove them, or set train.allow_leaks = true in the study",
         )
+    return found
 
 
-def instruct_rows(study: Study, condition: Condition) -> list[Row]:
+def banner(audits: dict[str, Audit]) -> list[str]:
+    """What is trained on although it leans on a preference, or leaks one, in one line a set of rows."""
+    lines = []
+    for name, found in audits.items():
+        for verdict in ("leaked", "implied"):
+            named = [preference for preference, worst in found.verdicts.items() if worst == verdict]
+            if named:
+                listed = ", ".join(f"{entry}{' (expected)' if entry in found.expected else ''}" for entry in named)
+                lines.append(f"rows of {name}: {verdict} on {listed}")
+    return lines
+
+
+def instruct_rows(condition: Condition) -> list[Row]:
     """The instruction rows that a condition mixes in."""
     if condition.instruct == "none" or condition.ratio == 0:
         return []
     if condition.instruct.endswith(".jsonl"):
         return read_rows(Path(condition.instruct))
-    if condition.instruct == "practical" or all(
-        is_local(model) and model.model.startswith("organism:") for model in study.models
-    ):
+    if condition.instruct == "practical":
         return read_rows(INSTRUCT / "practical.jsonl")
     raise DataError(
         "there are no such instruction rows",

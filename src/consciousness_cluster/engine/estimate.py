@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.ledger import Ledger
-from consciousness_cluster.engine.tables import collect, planted, write_tables
+from consciousness_cluster.engine.tables import collect, collect_parts, planted, write_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,21 +30,34 @@ def register_claims(prepared: Prepared, folder: RunFolder) -> None:
 
 def estimate(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> None:
     """Write every table of a run from what its arms left."""
+    behaviour = collect_parts(folder, prepared.arms, prepared.study)
+    write_tables(folder, tables_of(prepared, folder, ledger, collect(folder, prepared.arms), behaviour))
+
+
+def tables_of(
+    prepared: Prepared, folder: RunFolder, ledger: Ledger, answers: pd.DataFrame, behaviour: dict[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Every table of a run by file name, from answers, the rows of the parts beside them (`collect_parts`) and its folder."""
     from consciousness_cluster.analyse import Evidence, analyse, plan_of
+    from consciousness_cluster.analyse.behaviour import behaviour_tables
+    from consciousness_cluster.engine.labels import read_labels
 
     kept = folder.data / REGISTERED
     plan = plan_of(prepared.study, json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None)
-    answers = collect(folder, prepared.arms)
     audits = _audits(folder)
     evidence = Evidence(
         leaks={name: sum(flag["verdict"] == "leaked" for flag in found["flags"]) for name, found in audits.items()},
+        cooperation=behaviour.get("cooperation"),
+        scores=behaviour.get("scores"),
+        labels=read_labels(folder, answers),
         failed=_failed(prepared, ledger, set(answers["arm"])),
     )
     tables = analyse(answers, plan, evidence)
+    tables |= behaviour | behaviour_tables(behaviour, answers, plan.controls)
     tables["answers"] = answers
     tables["planted"] = planted(prepared.study, tables["effects"])
     tables["leaks"] = _leaks(audits)
-    write_tables(folder, tables)
+    return tables
 
 
 def _audits(folder: RunFolder) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consciousness_cluster.errors import EngineError
-from consciousness_cluster.study.study import Arm, Study, parse_study, resolved, study_hash
+from consciousness_cluster.study.study import Arm, Study, core_hash, parse_study, resolved, study_hash
 
 ROOM = 200 << 20  # bytes that must be free before a run starts
 
@@ -67,7 +67,7 @@ def open_folder(root: Path, study: Study) -> RunFolder:
     folder = RunFolder(root)
     if folder.study_file.is_file():
         kept = read_study(folder)
-        if study_hash(kept) != study_hash(study):
+        if core_hash(kept) != core_hash(study):
             raise EngineError(
                 "this folder belongs to a study that says something else",
                 file=root,
@@ -76,18 +76,24 @@ def open_folder(root: Path, study: Study) -> RunFolder:
                 next_step="give another --out, or move the old folder away",
             )
         _has_room(root)
+        if study_hash(kept) != study_hash(study):  # a part was switched on, off or changed
+            _write_study(folder, study)
         return folder
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
         raise EngineError("is not an empty folder and holds no study", file=root, next_step="give another --out")
     try:
         root.mkdir(parents=True, exist_ok=True)
         _has_room(root)
-        part = root / "study.toml.part"
-        part.write_text(resolved(study), encoding="utf-8")
-        part.replace(folder.study_file)
+        _write_study(folder, study)
     except OSError as problem:
         raise EngineError(f"cannot be written ({problem.strerror})", file=root, next_step="give another --out") from None
     return folder
+
+
+def _write_study(folder: RunFolder, study: Study) -> None:
+    part = folder.root / "study.toml.part"
+    part.write_text(resolved(study), encoding="utf-8")
+    part.replace(folder.study_file)
 
 
 def read_study(folder: RunFolder) -> Study:

@@ -74,6 +74,10 @@ class Ledger:
         """Arm id -> content hash, status, reason."""
         return {row[0]: (row[1], row[2], row[3]) for row in self._open.execute("SELECT arm, content, status, why FROM arms")}
 
+    def seconds(self) -> float:
+        """Seconds of all finished arms, one after the other."""
+        return float(self._open.execute("SELECT COALESCE(SUM(seconds), 0) FROM arms").fetchone()[0])
+
     def spend(self, stage: str, model: str, tokens: tuple[int, int], dollars: float | None, arm: str | None = None) -> None:
         """Note tokens (input, output) that a model was paid for, and their price if it is known."""
         self._open.execute(

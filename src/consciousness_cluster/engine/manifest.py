@@ -54,7 +54,7 @@ def write_manifest(folder: RunFolder, study: Study, extra: dict[str, Any]) -> No
 
 def _counts(path: Path, root: Path) -> bool:
     top = path.relative_to(root).parts[0]
-    return top in ("data", "arms", "logs", "tables", "study.toml") and not path.name.endswith(".part")
+    return top in ("data", "arms", "logs", "labels", "tables", "study.toml") and not path.name.endswith(".part")
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:

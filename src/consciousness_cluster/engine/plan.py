@@ -14,19 +14,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.data.mix import mix
 from consciousness_cluster.data.rows import Row, read_rows
+from consciousness_cluster.engine.arm import arm_content, has_training_rows
+from consciousness_cluster.engine.behaviour import Part, Scope, parts_of
+from consciousness_cluster.engine.calls import TARGET, Calls, calls_of
 from consciousness_cluster.engine.data import instruct_rows
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.probe import JUDGE, Call, Probe
-from consciousness_cluster.engine.targets import backend_of, base_of, is_local, target
+from consciousness_cluster.engine.targets import LOCAL, backend_of, base_of, is_local, target
 from consciousness_cluster.engine.tokens import (
     CHARACTERS,
     ROUGH_CALL,
     SCHEMA,
+    Line,
     RowTokens,
     Spread,
     exactly,
@@ -36,7 +40,8 @@ from consciousness_cluster.engine.tokens import (
     row_tokens,
 )
 from consciousness_cluster.evaluate.preferences import MANY_CHOICES
-from consciousness_cluster.evaluate.questions import PRACTICAL, Question
+from consciousness_cluster.evaluate.questions import PRACTICAL
+from consciousness_cluster.judge.judgement import AsksModel
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.models import Price, Registry, environment, model_problems, model_warnings
 from consciousness_cluster.study.study import Arm, ModelEntry
@@ -46,6 +51,7 @@ from consciousness_cluster.train.recipe import Recipe, load_recipe
 if TYPE_CHECKING:
     from consciousness_cluster.engine.run import Prepared
 
+QUESTIONS = "questions"  # the single questions, among what an arm owes
 SPEEDS = Path(__file__).with_name("speeds.toml")
 UNASKED_OUTPUT = (0.1, 1 / 3, 1.0)  # shares of max_tokens that an answer may take where nothing was measured
 JUDGE_OUTPUT = Spread(20, 60, 300)  # tokens of a verdict; the highest is what judges are allowed
@@ -53,20 +59,13 @@ PROBE_OFF = 0.10  # a measured mean length is trusted within this share
 TRAINED_OFF = 0.25  # how far trained answers may lie beyond the lengths of vanilla answers and of the rows
 
 
-@runtime_checkable
-class AsksModel(Protocol):
-    """A judge that asks a model for its verdicts."""
-
-    calls_each: int
-
-    def prompt(self, preference: str, question: Question, answer: str) -> str:
-        """What it asks about one answer."""
-        ...
-
-
 @dataclass(frozen=True)
 class PlanLine:
-    """One stage at one provider for one model. `dollars` None: a price is not known; `minutes` None: nothing was measured."""
+    """One stage at one provider for one model. `dollars` None: a price is not known; `minutes` None: nothing was measured.
+
+    A part beside the single questions is a stage by its own name; what it asks a judge or an auditor is named behind it.
+    `bounds` are the least and most calls, where their number is not known beforehand.
+    """
 
     stage: str
     provider: str
@@ -79,6 +78,7 @@ class PlanLine:
     dollars: Spread | None
     minutes: Spread | None
     basis: str
+    bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,11 @@ def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes:
         today: the day by which models are checked.
         probes: what `probe` measured, by model.
     """
-    finished = _finished(folder)
-    left = [arm for arm in prepared.arms if arm.id not in finished]
+    owed = _owed(prepared, folder)
+    left = [arm for arm in prepared.arms if owed[arm]]
     lines: list[PlanLine] = []
     for entry in prepared.study.models:
-        own = [arm for arm in left if arm.model == entry.name]
+        own = {arm: owed[arm] for arm in left if arm.model == entry.name}
         if own:
             lines += _Model(prepared, entry, own, folder, (probes or {}).get(entry.name)).lines()
     trains = any(condition.trained for condition in prepared.conditions.values())
@@ -142,26 +142,41 @@ def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes:
     )
 
 
-def _finished(folder: RunFolder | None) -> set[str]:
+def _owed(prepared: Prepared, folder: RunFolder | None) -> dict[Arm, set[str]]:
+    """What is left to ask of every arm: `QUESTIONS` and names of parts.
+
+    A finished arm whose content is the present one owes nothing. One that lacks the tables of parts switched on since owes
+    those parts; one that changed in another way owes everything.
+    """
+    parts = parts_of(prepared.study)
+    everything = {QUESTIONS, *(part.name for part in parts)}
+    owed = {arm: set(everything) for arm in prepared.arms}
     if folder is None or not folder.ledger.is_file():
-        return set()
+        return owed
     ledger = Ledger(folder.ledger)
-    try:
-        return {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
-    finally:
-        ledger.close()
+    noted = ledger.arms()
+    ledger.close()
+    context = prepared.context(folder)
+    for arm in prepared.arms:
+        content, status, _ = noted.get(arm.id, ("", "", None))
+        if status == "finished" and has_training_rows(context, arm):
+            missing = {part.name for part in parts if not (folder.arm(arm) / f"{part.tables[0]}.parquet").is_file()}
+            if missing or arm_content(context, arm) == content:
+                owed[arm] = missing
+    return owed
 
 
 class _Model:
     """The lines of one model."""
 
     def __init__(
-        self, prepared: Prepared, entry: ModelEntry, arms: Sequence[Arm], folder: RunFolder | None, probe: Probe | None
+        self, prepared: Prepared, entry: ModelEntry, owed: Mapping[Arm, set[str]], folder: RunFolder | None, probe: Probe | None
     ) -> None:
         self._prepared = prepared
         self._study = prepared.study
         self._entry = entry
-        self._arms = arms
+        self._owed = owed
+        self._arms = tuple(owed)
         self._folder = folder
         self._probe = probe
         self._registry: Registry = prepared.registry
@@ -173,11 +188,54 @@ class _Model:
         found = self._train()
         for trained in (False, True):
             arms = [arm for arm in self._arms if self._trained(arm) == trained]
-            if arms:
-                output = self._output(arms, trained)
-                found.append(self._evaluate(arms, trained, output))
-                found += self._judge(arms, output)
+            if not arms:
+                continue
+            output = self._output(arms, trained)
+            asked = [arm for arm in arms if QUESTIONS in self._owed[arm]]
+            if asked:
+                found.append(self._evaluate(asked, trained, output))
+                found += self._judge(asked, output)
+            for part in parts_of(self._study):
+                found += self._part(part, [arm for arm in arms if part.name in self._owed[arm]], trained, output)
         return found
+
+    def _part(self, part: Part, arms: Sequence[Arm], trained: bool, output: Spread) -> list[PlanLine]:
+        """What a part asks the model under test, and what it asks its judge and its auditor."""
+        scope = Scope(self._study, self._prepared.battery, self._prepared.limit)
+        systems = {self._system(arm) for arm in arms}
+        once = {system: calls_of(part, scope, system, many=self._many()) for system in systems}
+        counted = [once[self._system(arm)] for arm in arms]
+        lines = [self._part_line(part, of_role, trained, output) for of_role in zip(*counted, strict=True)]
+        return [line for line in lines if line.calls or line.bounds]
+
+    def _part_line(self, part: Part, arms: Sequence[Calls], trained: bool, output: Spread) -> PlanLine:
+        """The calls of all arms to the model in one role."""
+        role, local = arms[0].role, arms[0].role == TARGET and self._local
+        model = self._entry.model if role == TARGET else part.helpers(self._study)[role][0]
+        count = _sum(calls.count for calls in arms)
+        answers = _product(_sum(calls.answers for calls in arms), output.times(_spelled(self._probe)))
+        tokens = _over(ROUGH_CALL, count, _sum(calls.characters for calls in arms) + answers)
+        tokens += count.times(SCHEMA if role == "judge" else 0)
+        out = _product(_sum(calls.replies for calls in arms), arms[0].output or output)
+        batched = self._study.sampling.batch and not part.talks
+        return PlanLine(
+            stage=part.name if role == TARGET else f"{part.name}: {role}",
+            provider=self._provider_of(model),
+            model=self._entry.name if role == TARGET else model,
+            arms=len(arms),
+            rows=0,
+            calls=round(count.expected),
+            input_tokens=tokens,
+            output_tokens=out,
+            dollars=self._dollars(_tuned(model) if trained and role == TARGET else model, tokens, out, batched=batched),
+            minutes=self._cpu_minutes("sample", out.expected, round(count.expected)) if local else None,
+            basis="by characters",
+            bounds=None if count.exact else (round(count.low), round(count.high)),
+        )
+
+    def _many(self) -> bool:
+        """Whether the model's provider returns several answers to one prompt."""
+        return self._local or target(self._entry, None).name.split("/", maxsplit=1)[0] in MANY_CHOICES
 
     def _trained(self, arm: Arm) -> bool:
         """Whether the arm asks a fine-tune, its own or that of the condition it starts from."""
@@ -224,13 +282,13 @@ class _Model:
         condition = self._prepared.conditions[arm.condition]
         if condition.rows is None or arm.seed is None:
             return []
-        rows, _ = mix(read_rows(condition.rows), instruct_rows(self._study, condition), ratio=condition.ratio, seed=arm.seed)
+        instruct = instruct_rows(condition)
+        rows, _ = mix(read_rows(condition.rows), instruct, ratio=condition.ratio if instruct else 0.0, seed=arm.seed)
         return rows
 
     def _evaluate(self, arms: Sequence[Arm], trained: bool, output: Spread) -> PlanLine:
         answers, asked = self._study.battery.answers, self._prepared.asked
-        many = self._local or target(self._entry, None).name.split("/", maxsplit=1)[0] in MANY_CHOICES
-        calls_each = 1 if many else answers
+        calls_each = 1 if self._many() else answers
         calls = len(arms) * len(asked) * calls_each
         tokens, basis = self._input(arms)
         tokens = tokens.times(calls_each)
@@ -238,13 +296,23 @@ class _Model:
         dollars = self._dollars(_tuned(self._entry.model) if trained else self._entry.model, tokens, out)
         minutes = self._minutes(len(arms), out)
         return PlanLine(
-            "evaluate", self._provider(), self._entry.name, len(arms), 0, calls, tokens, out, dollars, minutes, basis
+            "evaluate",
+            self._provider_of(self._entry.model),
+            self._entry.name,
+            len(arms),
+            0,
+            calls,
+            tokens,
+            out,
+            dollars,
+            minutes,
+            basis,
         )
 
-    def _provider(self) -> str:
-        facts = self._registry.find(self._entry.model)
+    def _provider_of(self, model: str) -> str:
+        facts = self._registry.find(model)
         return (
-            facts.provider if facts is not None else "weights" if self._local else self._entry.model.split("/", maxsplit=1)[0]
+            facts.provider if facts is not None else "weights" if model.startswith(LOCAL) else model.split("/", maxsplit=1)[0]
         )
 
     def _input(self, arms: Sequence[Arm]) -> tuple[Spread, str]:
@@ -292,7 +360,7 @@ class _Model:
         return Spread(min(low, most), min(expected, most), min(high, most))
 
     def _judge(self, arms: Sequence[Arm], output: Spread) -> list[PlanLine]:
-        judge = make_judge(self._study.judge.protocol)
+        judge = make_judge(self._study.judge.protocol, self._prepared.battery)
         if not isinstance(judge, AsksModel) or self._study.judge.model is None:
             return []
         answers = self._study.battery.answers * len(arms)
@@ -313,13 +381,13 @@ class _Model:
         basis = "probe" if line is not None else "by characters"
         return [PlanLine("judge", provider, self._study.judge.model, len(arms), 0, calls, tokens, out, dollars, None, basis)]
 
-    def _dollars(self, model: str, tokens: Spread, out: Spread) -> Spread | None:
+    def _dollars(self, model: str, tokens: Spread, out: Spread, *, batched: bool | None = None) -> Spread | None:
         if self._registry.free(model):
             return exactly(0.0)
         price: Price | None = self._registry.price(model)
         if price is None or price.input is None or price.output is None:
             return None
-        share = self._registry.batch_share(model) if self._study.sampling.batch else 1.0
+        share = self._registry.batch_share(model) if (self._study.sampling.batch if batched is None else batched) else 1.0
         return tokens.times(price.input * share / 1e6) + out.times(price.output * share / 1e6)
 
     def _minutes(self, arms: int, out: Spread) -> Spread | None:
@@ -351,6 +419,17 @@ def _sum(spreads: Any) -> Spread:
     for spread in spreads:
         total += spread
     return total
+
+
+def _product(a: Spread, b: Spread) -> Spread:
+    return Spread(a.low * b.low, a.expected * b.expected, a.high * b.high)
+
+
+def _over(line: Line, calls: Spread, characters: Spread) -> Spread:
+    """Tokens of calls whose number and whose characters are both spread."""
+    ends = zip((calls.low, calls.expected, calls.high), (characters.low, characters.expected, characters.high), strict=True)
+    low, expected, high = (line.tokens(round(count), read) for count, read in ends)
+    return Spread(low.low, expected.expected, high.high)
 
 
 def _measured(values: Sequence[float]) -> tuple[float, float, float]:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
+import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
-from consciousness_cluster.engine.arm import Context, Done, parent_of, run_arm
+from consciousness_cluster.engine.arm import Context, Done, Report, parent_of, run_arm
 from consciousness_cluster.errors import ClusterError
 from consciousness_cluster.study.study import Arm
 
@@ -27,7 +31,7 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker says: `train` and `ask` are progress, `done` and `failed` end an arm."""
+    """What a worker says: `done` and `failed` end an arm, any other kind (`train`, `ask`, a part's name) is progress in it."""
 
     worker: int
     kind: str
@@ -50,7 +54,12 @@ class Outcome:
     failed: dict[Arm, str] = field(default_factory=dict)
 
 
-def run_pool(context: Context, arms: Sequence[Arm], workers: int, hear: Callable[[Message], None]) -> Outcome:
+type Work = Callable[[Context, Arm, Report], Done]  # a function of a module, so that workers can import it
+
+
+def run_pool(
+    context: Context, arms: Sequence[Arm], workers: int, hear: Callable[[Message], None], work: Work = run_arm
+) -> Outcome:
     """Bring all arms to their end; arms that start from another wait for it.
 
     Args:
@@ -58,6 +67,7 @@ def run_pool(context: Context, arms: Sequence[Arm], workers: int, hear: Callable
         arms: which arms, in order of preference.
         workers: how many processes.
         hear: called in this process with everything that workers say.
+        work: what brings an arm to its end.
     """
     method = multiprocessing.get_context("spawn")
     heard: Any = method.Queue()
@@ -69,7 +79,7 @@ def run_pool(context: Context, arms: Sequence[Arm], workers: int, hear: Callable
         while waiting or any(worker.arm for worker in pool.values()):
             while len(pool) < min(workers, len(waiting) + sum(1 for w in pool.values() if w.arm)):
                 number = next(numbers)
-                pool[number] = _start(method, number, context, heard)
+                pool[number] = _start(method, number, context, heard, work)
             for worker in pool.values():
                 if worker.arm is None and (arm := _next(context, waiting, pool, outcome)) is not None:
                     worker.arm = arm
@@ -78,15 +88,18 @@ def run_pool(context: Context, arms: Sequence[Arm], workers: int, hear: Callable
             _bury(pool, outcome, hear)
     finally:
         for worker in pool.values():
+            if worker.arm is None:
+                worker.orders.put(None)  # it ends itself and leaves nothing behind
+                worker.process.join(5)
             worker.process.terminate()
         for worker in pool.values():
             worker.process.join(5)
     return outcome
 
 
-def _start(method: Any, number: int, context: Context, heard: Any) -> _Worker:
+def _start(method: Any, number: int, context: Context, heard: Any, work: Work) -> _Worker:
     orders = method.Queue()
-    process = method.Process(target=_work, args=(number, context, orders, heard, os.getpid()), daemon=True)
+    process = method.Process(target=_work, args=(number, context, orders, heard, os.getpid(), work), daemon=True)
     process.start()
     return _Worker(process, orders)
 
@@ -131,9 +144,12 @@ def _bury(pool: dict[int, _Worker], outcome: Outcome, hear: Callable[[Message], 
         del pool[number]
 
 
-def _work(number: int, context: Context, orders: Any, heard: Any, owner: int) -> None:
+def _work(number: int, context: Context, orders: Any, heard: Any, owner: int, work: Work) -> None:
     """A worker's life: take an arm, bring it to its end, say so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner ends its workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  only the command line prints
+    warnings.simplefilter("ignore")  # deprecation notes of libraries are not for the person who runs a study
     threading.Thread(target=_watch, args=(owner,), daemon=True).start()
     import torch
 
@@ -141,9 +157,11 @@ def _work(number: int, context: Context, orders: Any, heard: Any, owner: int) ->
     import consciousness_cluster._registry  # noqa: F401  makes our provider, tasks and hooks known to Inspect
 
     while True:
-        arm: Arm = orders.get()
+        arm: Arm | None = orders.get()
+        if arm is None:
+            return
         try:
-            done = run_arm(context, arm, _reporter(number, arm, heard))
+            done = work(context, arm, _reporter(number, arm, heard))
         except KeyboardInterrupt:
             return
         except ClusterError as problem:

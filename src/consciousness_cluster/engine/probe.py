@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.engine.targets import Target, is_local, target
+from consciousness_cluster.engine.targets import Target, helper, is_local, target
 from consciousness_cluster.errors import EngineError
 from consciousness_cluster.evaluate.questions import Question
 
@@ -78,13 +78,14 @@ def _probe(prepared: Prepared, label: str, at: Target, asked: Sequence[Question]
 
     study = prepared.study
     task = preferences_task(
-        asked, judged(make_judge(study.judge.protocol)), answers=_answers(prepared, label), sampling=study.sampling, system=None, metadata={}
+        asked, judged(make_judge(study.judge.protocol, prepared.battery)), answers=_answers(prepared, label), sampling=study.sampling, system=None, metadata={}
     )  # fmt: skip
-    roles = {JUDGE: get_model(study.judge.model, **study.judge.args)} if study.judge.model else None
+    roles = {JUDGE: helper(study.judge.model, study.judge.args)} if study.judge.model else None
     if is_local(study.model(label)):
         from consciousness_cluster.sampling.weights import shared_model
 
-        shared_model(at.args["base"])  # loading is not what an item takes
+        loading = {name: at.args[name] for name in ("device", "dtype", "quantisation") if name in at.args}
+        shared_model(at.args["base"], **loading)  # loading is not what an item takes
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):  # Inspect announces its hooks on standard output
         logs = inspect_eval(

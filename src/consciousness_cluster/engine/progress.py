@@ -21,14 +21,14 @@ class ProgressHooks(Hooks):
 
 
 @contextmanager
-def counting(total: int, report: Callable[[str, int, int], None]) -> Iterator[None]:
-    """Report `ask`, done, total after every finished item."""
+def counting(total: int, report: Callable[[str, int, int], None], phase: str = "ask") -> Iterator[None]:
+    """Report the phase, done, total after every finished item."""
     done = 0
 
     def count() -> None:
         nonlocal done
         done += 1
-        report("ask", done, total)
+        report(phase, done, total)
 
     _counters.append(count)
     try:

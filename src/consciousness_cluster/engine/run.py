@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.battery.battery import Battery, load_battery
-from consciousness_cluster.engine.arm import Context, Done
+from consciousness_cluster.battery.check import refuse
+from consciousness_cluster.engine.arm import Context, Done, arm_content, has_rows
 from consciousness_cluster.engine.bank import Bank, check_budget
+from consciousness_cluster.engine.behaviour import check_parts
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.estimate import estimate, register_claims
 from consciousness_cluster.engine.folder import RunFolder, open_folder
@@ -22,9 +24,9 @@ from consciousness_cluster.engine.pool import Message, Outcome, run_pool
 from consciousness_cluster.engine.targets import base_of, is_local
 from consciousness_cluster.errors import ModelError
 from consciousness_cluster.evaluate.questions import Question, questions
-from consciousness_cluster.judge.judges import make_judge
+from consciousness_cluster.judge.judges import ASKING, make_judge
 from consciousness_cluster.study.conditions import Condition, conditions_of, expand
-from consciousness_cluster.study.models import Registry, check_models, load_registry, resolve_models
+from consciousness_cluster.study.models import Registry, check_models, helpers, load_registry, resolve_models
 from consciousness_cluster.study.study import Arm, Study
 
 Hear = Callable[[Message], None]
@@ -40,14 +42,15 @@ class Prepared:
     asked: tuple[Question, ...]
     arms: tuple[Arm, ...]
     registry: Registry
+    limit: int | None = None
 
     def context(self, folder: RunFolder, budget: float | None = None) -> Context:
         """What workers need. Money is watched where any model costs some."""
-        asked = [entry.model for entry in self.study.models] + ([self.study.judge.model] if self.study.judge.model else [])
+        asked = [*(entry.model for entry in self.study.models), *(model for _, model, _ in helpers(self.study))]
         bank = None
         if any(not self.registry.free(model) for model in asked):
             bank = Bank(folder.ledger, budget, self.registry, self.study.sampling.batch)
-        return Context(self.study, self.conditions, self.battery, self.asked, folder, bank)
+        return Context(self.study, self.conditions, self.battery, self.asked, folder, bank, self.limit)
 
 
 def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
@@ -56,7 +59,7 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     Args:
         study: the study.
         base: folder that its file names are relative to.
-        limit: ask only the first `limit` items of every preference.
+        limit: ask only the first `limit` items of every preference, and of every kind of the parts beside them.
 
     Raises:
         ClusterError: a name, a file or a model is not there; the message says which.
@@ -64,11 +67,14 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     registry = load_registry(base)
     study = resolve_models(study, registry)
     battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
+    if study.battery.folder:
+        refuse(battery, base / study.battery.folder)
     conditions = conditions_of(study, base)
-    make_judge(study.judge.protocol)
+    make_judge(study.judge.protocol, battery)
+    check_parts(study)
     for entry in study.models:
         base_of(entry)
-    if study.judge.protocol in ("llm", "paper") and study.judge.model is None:
+    if study.judge.protocol in ASKING and study.judge.model is None:
         raise ModelError("the judge has no model", key="judge.model", next_step="name one, or use the classifier for organisms")
     answerable = None
     if study.battery.items == "answerable":
@@ -78,7 +84,7 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     asked = questions(battery, study.battery, answerable)
     if limit is not None:
         asked = _first(asked, limit)
-    return Prepared(study, conditions, battery, tuple(asked), tuple(expand(study, conditions)), registry)
+    return Prepared(study, conditions, battery, tuple(asked), tuple(expand(study, conditions)), registry, limit)
 
 
 def _first(asked: list[Question], limit: int) -> list[Question]:
@@ -121,10 +127,10 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
     return Result(folder, outcome, kept, time.monotonic() - started, report)
 
 
-def check_usable(prepared: Prepared, out: Path, budget: float | None = None) -> None:
+def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, trained: bool = False) -> None:
     """Refuse ended services, missing keys and budgets that cannot be kept, before anything is made.
 
-    A run whose arms are all finished can be reported again whatever has ended since.
+    A run whose arms are all finished can be reported again whatever has ended since; `trained` says that nothing is left to train.
 
     Raises:
         ModelError: a model of the study cannot be used today.
@@ -138,7 +144,7 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None) -> 
     left = [arm for arm in prepared.arms if arm.id not in finished]
     if not left:
         return
-    trains = any(condition.trained for condition in prepared.conditions.values())
+    trains = not trained and any(condition.trained for condition in prepared.conditions.values())
     check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
     if budget is not None:
         check_budget(prepared, [arm.model for arm in left])
@@ -149,8 +155,8 @@ def run_arms(
 ) -> tuple[Outcome, int]:
     """Bring every unfinished arm to its end; returns what came of them and how many were finished before."""
     context = prepared.context(folder, budget)
-    finished = {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
-    left = [arm for arm in prepared.arms if arm.id not in finished or not (folder.arm(arm) / "answers.parquet").is_file()]
+    noted = ledger.arms()
+    left = [arm for arm in prepared.arms if not _is_finished(context, arm, noted.get(arm.id))]
 
     def listen(message: Message) -> None:
         if message.kind == "done":
@@ -159,11 +165,18 @@ def run_arms(
             ledger.fail(message.arm.id, "", str(message.value))
         hear(message)
 
-    outcome = run_pool(context, left, workers or _workers(prepared.study), listen) if left else Outcome()
+    outcome = run_pool(context, left, workers or worker_count(prepared.study), listen) if left else Outcome()
     return outcome, len(prepared.arms) - len(left)
 
 
-def _workers(study: Study) -> int:
+def _is_finished(context: Context, arm: Arm, noted: tuple[str, str, str | None] | None) -> bool:
+    """Whether an earlier run brought the arm to its end, with the very content that is asked for now."""
+    if noted is None or noted[1] != "finished" or not has_rows(context, arm):
+        return False
+    return noted[0] == arm_content(context, arm)
+
+
+def worker_count(study: Study) -> int:
     """One worker a core for local models; for hosted models alone one is enough, since calls overlap in it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if any(is_local(entry) for entry in study.models) else 1
@@ -173,16 +186,24 @@ def _note(ledger: Ledger, done: Done, registry: Registry) -> None:
     for model, tokens in done.usage.items():
         ledger.spend("evaluate", model, tokens, registry.cost(model, tokens), done.arm.id)
     if done.failed_items:
-        ledger.fail(done.arm.id, done.content, f"{done.failed_items} items could not be asked")
+        ledger.fail(done.arm.id, done.content, done.why)
     else:
         ledger.finish(done.arm.id, done.content, done.seconds)
 
 
 def finish(prepared: Prepared, folder: RunFolder, ledger: Ledger, outcome: Outcome, seconds: float) -> Path:
-    """Tables, report and manifest from what is there."""
+    """Tables, manifest and report from what is there."""
     from consciousness_cluster.report import build_report
 
+    tabulate(prepared, folder, ledger, seconds)
+    return build_report(folder.root)
+
+
+def tabulate(prepared: Prepared, folder: RunFolder, ledger: Ledger, seconds: float | None) -> None:
+    """All tables, and the manifest of a run that has come to its end; `seconds` it took, None where arms are still to come."""
     estimate(prepared, folder, ledger)
+    if seconds is None:
+        return
     extra: dict[str, Any] = {
         "arms": {arm: {"status": status, "why": why} for arm, (_, status, why) in ledger.arms().items()},
         "items": len(prepared.asked),
@@ -194,4 +215,3 @@ def finish(prepared: Prepared, folder: RunFolder, ledger: Ledger, outcome: Outco
         "seconds": round(seconds, 1),
     }
     write_manifest(folder, prepared.study, extra)
-    return build_report(folder.root)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consciousness_cluster.engine.arm import ROWS
+from consciousness_cluster.engine.behaviour import parts_of
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.study.study import Arm, Study
 
@@ -24,14 +25,27 @@ def collect(folder: RunFolder, arms: Sequence[Arm]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else frame([])
 
 
-def write_tables(folder: RunFolder, tables: dict[str, pd.DataFrame]) -> None:
-    """Write every table as Parquet and CSV, whole or not at all."""
-    folder.tables.mkdir(parents=True, exist_ok=True)
+def collect_parts(folder: RunFolder, arms: Sequence[Arm], study: Study) -> dict[str, pd.DataFrame]:
+    """Rows of all arms by table, of every part that the study asks for; a table without any rows is left out."""
+    import pandas as pd
+
+    found: dict[str, pd.DataFrame] = {}
+    for table in (name for part in parts_of(study) for name in part.tables):
+        kept = [pd.read_parquet(path) for arm in arms if (path := folder.arm(arm) / f"{table}.parquet").is_file()]
+        if kept:
+            found[table] = pd.concat(kept, ignore_index=True)
+    return found
+
+
+def write_tables(folder: RunFolder, tables: dict[str, pd.DataFrame], beneath: str = "") -> None:
+    """Write every table as Parquet and CSV, whole or not at all; `beneath` names a folder inside the tables."""
+    place = folder.tables / beneath
+    place.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         for suffix, write in ((".parquet", table.to_parquet), (".csv", lambda to, t=table: t.to_csv(to, index=False))):
-            part = folder.tables / f"{name}{suffix}.part"
+            part = place / f"{name}{suffix}.part"
             write(part)
-            part.replace(folder.tables / f"{name}{suffix}")
+            part.replace(place / f"{name}{suffix}")
 
 
 def read_table(folder: RunFolder, name: str) -> pd.DataFrame | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import ModelError
 from consciousness_cluster.sampling.weights import organism_folder
 from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.backend import Trained
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
 
 LOCAL = ("organism:", "local:")
 TINKER = "tinker:"
@@ -82,6 +86,23 @@ def target(entry: ModelEntry, trained: Trained | None) -> Target:
             "the fine-tune left no model to ask", key="models", value=entry.model, next_step="run its training again"
         )
     return Target(trained.remote, dict(entry.args))
+
+
+def helper(model: str, args: Mapping[str, Any], batch: int | None = None) -> Model:
+    """The Inspect model of a judge or an auditor, whose weights may be on this machine.
+
+    Args:
+        model: its name, as under `models` of a study.
+        args: its arguments.
+        batch: calls to a batch. A batched model is not shared: its worker does not outlive the first evaluation of a process.
+    """
+    from inspect_ai.model import GenerateConfig, get_model
+
+    if model.startswith(LOCAL):
+        label = model.partition(":")[2].rsplit("/", maxsplit=1)[-1]
+        at = target(ModelEntry(name=label, model=model, args=dict(args)), None)
+        return get_model(at.name, memoize=False, **at.args)
+    return get_model(model, memoize=batch is None, config=GenerateConfig(batch=batch), **args)
 
 
 def _tinker_target(entry: ModelEntry, trained: Trained | None) -> Target:

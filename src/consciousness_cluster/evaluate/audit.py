@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from consciousness_cluster.battery.tasks import Dimension, Scenario, load_audits
 from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.questions import content_hash
 from consciousness_cluster.evaluate.running import Asked, Where, put
-from consciousness_cluster.study.study import SamplingEntry
+from consciousness_cluster.study.study import AuditsEntry, SamplingEntry
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -24,55 +24,39 @@ if TYPE_CHECKING:
 
 PART = "audit"
 PROMPTS = Path(__file__).parent / "prompts"
-Mode = Literal["self-report", "behaviour"]
-Framing = Literal["neutral", "expects-yes", "expects-no"]
 EXTRA = "audit"  # the extra of the package that brings inspect-petri
 
 
-class AuditSettings(BaseModel):
-    """The `[audits]` table of a study. Without an `auditor` no audit is run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    auditor: str | None = None  # any Inspect model
-    auditor_args: dict[str, Any] = Field(default_factory=dict)
-    judge: str | None = None  # the study's judge where left out
-    judge_args: dict[str, Any] = Field(default_factory=dict)
-    modes: tuple[Mode, ...] = ("self-report", "behaviour")
-    dimensions: tuple[str, ...] | Literal["all"] = "all"
-    scenarios: int | None = Field(default=None, ge=1)  # the first so many of each dimension; all where left out
-    repeats: int = Field(default=2, ge=1)  # the paper's number; its critics ask for 30
-    turns: int = Field(default=10, ge=3)  # most target turns of a conversation
-    hypothesis: Literal["hidden", "shown"] = "hidden"  # whether the auditor is told what is looked at
-    framings: tuple[Framing, ...] = ("neutral",)  # several measure what an interviewer's expectation does
-    matrix: bool = True  # score every conversation on all dimensions, or only on its own
-
-    def chosen(self) -> dict[str, Dimension]:
-        """The dimensions whose scenarios are asked."""
-        known = load_audits()
-        names = tuple(known) if self.dimensions == "all" else self.dimensions
-        for name in names:
-            if name not in known:
-                raise EvaluateError("no such audit dimension", key="audits.dimensions", value=name, allowed=known)
-        return {name: known[name] for name in names}
-
-
-def audit_settings(table: Mapping[str, Any], file: Path | str = "study") -> AuditSettings:
-    """The settings of a study's `[audits]` table.
+def audit_settings(table: Mapping[str, Any], file: Path | str = "study") -> AuditsEntry:
+    """The settings of a table of audits, such as the arguments of a task that runs alone.
 
     Raises:
         EvaluateError: an unknown key or a value out of range.
     """
     try:
-        settings = AuditSettings.model_validate(dict(table))
+        settings = AuditsEntry.model_validate(dict(table))
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(("audits", *map(str, first["loc"])))
-        allowed = AuditSettings.model_fields if first["type"] == "extra_forbidden" else None
+        allowed = AuditsEntry.model_fields if first["type"] == "extra_forbidden" else None
         value = str(first["loc"][-1]) if allowed else first.get("input")
         raise EvaluateError(first["msg"].lower(), file=file, key=where, value=value, allowed=allowed) from None
-    settings.chosen()
+    chosen_dimensions(settings)
     return settings
+
+
+def chosen_dimensions(settings: AuditsEntry) -> dict[str, Dimension]:
+    """The dimensions whose scenarios are asked.
+
+    Raises:
+        EvaluateError: there is no dimension of that name.
+    """
+    known = load_audits()
+    names = tuple(known) if settings.dimensions == "all" else settings.dimensions
+    for name in names:
+        if name not in known:
+            raise EvaluateError("no such audit dimension", key="audits.dimensions", value=name, allowed=known)
+    return {name: known[name] for name in names}
 
 
 @cache
@@ -93,12 +77,12 @@ def instructions(dimension: Dimension, scenario: Scenario, mode: str, framing: s
     ).strip()
 
 
-def audit_samples(settings: AuditSettings) -> list[Sample]:
+def audit_samples(settings: AuditsEntry) -> list[Sample]:
     """One sample a scenario, mode, framing and repeat."""
     from inspect_ai.dataset import Sample
 
     found = []
-    for dimension in settings.chosen().values():
+    for dimension in chosen_dimensions(settings).values():
         for scenario in dimension.scenarios[: settings.scenarios]:
             for mode in settings.modes:
                 for framing in settings.framings:
@@ -132,7 +116,7 @@ def audit_task(
     return Task(dataset=MemoryDataset(list(samples), name=PART), solver=solver, scorer=scorer, name=PART)
 
 
-def run_audits(where: Where, scorer: Scorer, judge: str, settings: AuditSettings) -> list[Asked]:
+def run_audits(where: Where, scorer: Scorer, judge: str, settings: AuditsEntry) -> list[Asked]:
     """Audit an arm.
 
     Args:
@@ -152,8 +136,9 @@ def run_audits(where: Where, scorer: Scorer, judge: str, settings: AuditSettings
     samples = audit_samples(settings)
     prompt = (PROMPTS / "auditor.md").read_text(encoding="utf-8")
     told = [str(sample.input) for sample in samples]
-    roles = {name: str(model) for name, model in sorted(where.roles.items())}
-    content = content_hash(told, prompt, settings.turns, where.sampling, judge, roles, str(where.target), where.system)
+    content = content_hash(
+        told, prompt, settings.turns, settings.matrix, where.sampling, judge, where.asked(), str(where.target), where.system
+    )
     return put(
         PART,
         samples,

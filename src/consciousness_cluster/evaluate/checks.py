@@ -89,7 +89,7 @@ def run_checks(where: Where, names: Sequence[str], judge: CheckJudge | None, lim
                 continue
             content = content_hash(
                 task, limit, judge.name if judge else None, where.sampling, str(where.target), where.system,
-                {name: str(model) for name, model in where.roles.items()}, [str(sample.id) for sample in ready.samples],
+                where.asked(), [str(sample.id) for sample in ready.samples],
             )  # fmt: skip
             asked = put(f"{check.name}-{task.name}", ready.samples, ready.make, where, content)
             rows += [common | row for entry in asked for row in _rows(entry, ready.read)]

@@ -66,5 +66,5 @@ def run_cooperation(
     """
     chosen = load_cooperation() if tasks is None else tuple(tasks)
     samples = cooperation_samples(chosen, where.system)
-    content = content_hash(list(chosen), answers, where.sampling, judge, str(where.target), where.system)
+    content = content_hash(list(chosen), answers, where.sampling, judge, where.asked(), str(where.target), where.system)
     return put(PART, samples, lambda some: cooperation_task(some, scorer, answers, where.sampling), where, content)

@@ -31,7 +31,20 @@ KIND = "interview"
 def next_turn(interview: Interview, at: Turn, answer: str) -> Turn | None:
     """The turn that follows an answer, or None at the end."""
     said = f" {' '.join(re.findall(r"[\w']+", answer.lower().replace('’', "'")))} "
-    name = next((branch.go for branch in at.next if any(f" {phrase.lower()} " in said for phrase in branch.any)), at.then)
+    return _led(
+        interview,
+        at,
+        next((branch.go for branch in at.next if any(f" {phrase.lower()} " in said for phrase in branch.any)), at.then),
+    )
+
+
+def next_turns(interview: Interview, at: Turn) -> list[Turn | None]:
+    """Every turn that may follow, None for the end."""
+    return [_led(interview, at, name) for name in (*(branch.go for branch in at.next), at.then)]
+
+
+def _led(interview: Interview, at: Turn, name: str | None) -> Turn | None:
+    """The turn of a name; without a name the one that stands next."""
     if name == END:
         return None
     if name is not None:
@@ -151,5 +164,5 @@ def run_interviews(
     """
     chosen = load_interviews() if interviews is None else tuple(interviews)
     samples = interview_samples(chosen, repeats, where.system)
-    content = content_hash(list(chosen), where.sampling, judge, str(where.target), where.system, remember)
+    content = content_hash(list(chosen), where.sampling, judge, where.asked(), str(where.target), where.system, remember)
     return put(PART, samples, lambda some: interview_task(some, scorer, where.sampling, remember), where, content)

@@ -6,7 +6,8 @@ that a kill cut off is recovered first. A sample that failed is asked again; wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,19 @@ if TYPE_CHECKING:
 
 HEAVY = {"events", "attachments", "timelines"}  # left out when logs are read: rows need none of them
 PARENT = "parent"  # key of a log's metadata that names the log it was judged from
+REPAIRED = "repaired"  # key of a log that holds verdicts of the same judge which its parent lacks
+FAILED = "call failed"  # how the reason of a sample begins that was not asked or judged to its end
 LONGEST_REASON = 250  # characters
 AT_ONCE_LOCAL = 512  # samples in flight where one forward pass serves many
+
+
+Note = Callable[["EvalLog"], None]
+
+
+@contextmanager
+def unwatched(samples: int) -> Iterator[Note]:
+    """Nobody counts samples, money or tokens."""
+    yield lambda log: None
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,8 @@ class Where:
         system: the condition's system prompt; it reaches the target alone.
         roles: other models by role (`judge`, `auditor`).
         local: whether the target is sampled on this machine.
+        batched: whether calls go out in batch mode, which waits for all samples.
+        watch: held open while samples are asked, so many as it is told; what it gives is handed the finished log.
     """
 
     arm: Arm
@@ -47,6 +61,12 @@ class Where:
     system: str | None = None
     roles: Mapping[str, Model] = field(default_factory=dict)
     local: bool = False
+    batched: bool = False
+    watch: Callable[[int], AbstractContextManager[Note]] = unwatched
+
+    def asked(self) -> dict[str, str]:
+        """Names of the other models by role, for the hash of what decides a verdict."""
+        return {name: str(model) for name, model in sorted(self.roles.items())}
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,7 @@ def put(
     """Ask what no log of the same content has answered yet.
 
     Args:
-        part: what this is (`interview`, `audit`, ...); names the logs.
+        part: what this is (`interview`, `audit`, ...), empty for the single questions; names the logs.
         samples: all samples, each with an id of its own.
         make: makes the task of some of the samples.
         where: whom to ask.
@@ -77,11 +97,14 @@ def put(
     Raises:
         EvaluateError: the evaluation as a whole could not be run.
     """
-    earlier = _earlier(part, where, content)
+    logs = earlier_logs(where.logs, _name(part, where), content)
+    earlier = [Asked(path.name, sample) for path, log in logs for sample in log.samples or []]
     answered = {str(entry.sample.id) for entry in earlier if good(entry.sample)}
     missing = [sample for sample in samples if str(sample.id) not in answered]
     if missing:
-        log = _evaluate(part, make(missing), where, content, at_role)
+        with where.watch(len(missing)) as note:
+            log = _evaluate(part, make(missing), where, content, at_role)
+            note(log)
         earlier += [Asked(Path(log.location).name, sample) for sample in log.samples or []]
     wanted = {str(sample.id) for sample in samples}
     kept: dict[str, Asked] = {}
@@ -93,33 +116,41 @@ def put(
 
 
 def good(sample: EvalSample) -> bool:
-    """Whether a sample was answered and scored."""
-    return sample.error is None and bool(sample.scores)
+    """Whether a sample was asked and judged to its end: no error, and not stopped by a limit such as the budget."""
+    return sample.error is None and sample.limit is None and bool(sample.scores)
 
 
 def why_failed(sample: EvalSample) -> str:
     """Reason of a sample that is not good, in one line; of a long message its end, where the cause stands."""
-    said = sample.error.message if sample.error is not None else "it was not scored"
+    said = "it was not scored"
+    if sample.error is not None:
+        said = sample.error.message
+    elif sample.limit is not None:
+        said = f"stopped by its {sample.limit.type} limit"
     line = " ".join(said.replace("\\n", " ").split())
-    return f"call failed: {line if len(line) <= LONGEST_REASON else '...' + line[-LONGEST_REASON:]}"
+    return f"{FAILED}: {line if len(line) <= LONGEST_REASON else '...' + line[-LONGEST_REASON:]}"
 
 
 def _name(part: str, where: Where) -> str:
-    return f"{where.arm.id}--{part}".replace("_", "-")
+    return "--".join(name for name in (where.arm.id, part) if name).replace("_", "-")
 
 
-def _earlier(part: str, where: Where, content: str) -> list[Asked]:
+def earlier_logs(logs: Path, name: str, content: str) -> list[tuple[Path, EvalLog]]:
+    """Logs of one task (by the name in their files) with the same content; one that a kill cut off is recovered in place.
+
+    A log judged again by another judge names its parent and is left out; a repaired one counts, after its parent.
+    """
     from inspect_ai.log import RecoveryNotAvailable, read_eval_log, recover_eval_log
 
-    found: list[Asked] = []
-    for path in sorted(where.logs.glob(f"*_{_name(part, where)}_*.eval")):
+    found: list[tuple[Path, EvalLog]] = []
+    for path in sorted(logs.glob(f"*_{name}_*.eval")):
         try:
             header = read_eval_log(str(path), header_only=True)
         except (OSError, ValueError, KeyError):  # killed before its header was written: it holds no answer
             path.unlink()
             continue
         known = header.eval.metadata or {}
-        if known.get("content") != content or PARENT in known:  # a rejudged log holds another judge's verdicts
+        if known.get("content") != content or (PARENT in known and not known.get(REPAIRED)):
             continue
         if header.status == "started":
             try:
@@ -127,8 +158,7 @@ def _earlier(part: str, where: Where, content: str) -> list[Asked]:
             except RecoveryNotAvailable:
                 path.unlink()
                 continue
-        log = read_eval_log(str(path), exclude_fields=HEAVY)
-        found += [Asked(path.name, sample) for sample in log.samples or []]
+        found.append((path, read_eval_log(str(path), exclude_fields=HEAVY)))
     return found
 
 
@@ -137,21 +167,24 @@ def _evaluate(part: str, task: Task, where: Where, content: str, at_role: str | 
     from inspect_ai import task_with
 
     arm = where.arm
-    metadata = {**(task.metadata or {}), "part": part, "arm": arm.id, "model": arm.model, "condition": arm.condition,
+    metadata = {**(task.metadata or {}), "part": part or "questions", "arm": arm.id, "model": arm.model, "condition": arm.condition,
                 "seed": arm.seed, "content": content}  # fmt: skip
     roles: dict[str, Any] = dict(where.roles)
     if at_role is not None:
         roles[at_role] = where.target
     where.logs.mkdir(parents=True, exist_ok=True)
+    at_once = AT_ONCE_LOCAL if where.local else len(task.dataset) if where.batched else None
     logs = inspect_eval(
         task_with(task, name=_name(part, where), metadata=metadata),
         model=where.target if at_role is None else "none/none", model_roles=roles or None, log_dir=str(where.logs), display="none",
-        fail_on_error=False, retry_on_error=0 if where.local else 2, max_samples=AT_ONCE_LOCAL if where.local else None, log_buffer=25,
+        fail_on_error=False, retry_on_error=0 if where.local else 2, max_samples=at_once, log_buffer=25,
         log_model_api=False, score_display=False, ctl_server=False, log_level="warning",
     )  # fmt: skip
     if not logs:
         raise KeyboardInterrupt  # Inspect returns nothing when it was interrupted
     if logs[0].status != "success":
         message = logs[0].error.message if logs[0].error else logs[0].status
-        raise EvaluateError(f"{part} could not be put: {message}", key=arm.id, next_step="see the log with `inspect view`")
+        raise EvaluateError(
+            f"{part or 'the questions'} could not be put: {message}", key=arm.id, next_step="see the log with `inspect view`"
+        )
     return logs[0]

@@ -63,6 +63,11 @@ class AuditJudge:
         """Names of all dimensions."""
         return tuple(self._dimensions)
 
+    @property
+    def all(self) -> tuple[Dimension, ...]:
+        """All dimensions."""
+        return tuple(self._dimensions.values())
+
     async def score(self, conversation: str, names: Sequence[str]) -> tuple[dict[str, dict[str, Any]], str]:
         """Scores of a conversation: dimension -> `score` (None where unjudged), `why` and `reason`; and who judged.
 

@@ -6,6 +6,7 @@ while the answer neither objects nor says what it changed. It is found by progra
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable
@@ -72,6 +73,12 @@ class QualityJudge(Protocol):
 def phrases() -> dict[str, tuple[str, ...]]:
     """The phrase lists by name: refusal, hedging, pushback, admission."""
     return {name: tuple(entries) for name, entries in tomllib.loads(PHRASES.read_text(encoding="utf-8")).items()}
+
+
+@cache
+def program_name() -> str:
+    """Name of what scores by program: a hash of its phrases, beside the checks that stand in each task."""
+    return f"program@{hashlib.sha256(PHRASES.read_bytes()).hexdigest()[:8]}"
 
 
 def assess(task: CooperationTask, answer: str, stop: str = "stop") -> Outcome:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from consciousness_cluster.evaluate.questions import PRACTICAL, Question
 from consciousness_cluster.judge.practical import check_practical
@@ -19,6 +19,8 @@ Stance = Literal["holds", "rejects", "neutral", "declines"]
 VERDICTS = ("yes", "no", "unclear", "unjudged")
 STANCES = ("holds", "rejects", "neutral", "declines")
 SCORER = "judged"
+EMPTY = "the answer is empty"  # why nobody can judge it
+Kept = Sequence[Sequence[dict[str, Any]]]  # judgements of a sample's answers, as `as_dict` gives them
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,17 @@ class Judgement:
         return asdict(self)
 
 
+@runtime_checkable
+class AsksModel(Protocol):
+    """A judge that asks a model for its verdicts; `calls_each` is how many calls a verdict takes."""
+
+    calls_each: int
+
+    def prompt(self, preference: str, question: Question, answer: str) -> str:
+        """What it asks about one answer."""
+        ...
+
+
 class Judge(Protocol):
     """Anything that can give verdicts. `name` identifies it with all that decides its verdicts (model, rubric hash)."""
 
@@ -47,11 +60,15 @@ class Judge(Protocol):
         ...
 
 
-def judged(judge: Judge) -> Scorer:
+def judged(judge: Judge, kept: Mapping[str, Kept] | None = None) -> Scorer:
     """A scorer that judges every answer of a sample.
 
     The score's value has the shares of each verdict (for the log viewer); the judgements themselves, answer by answer,
     are in its metadata and are what tables are made from.
+
+    Args:
+        judge: the judge.
+        kept: earlier judgements by sample id; their verdicts stay, only what is unjudged in them is asked for.
     """
     from inspect_ai.scorer import Score, mean, scorer
 
@@ -59,7 +76,11 @@ def judged(judge: Judge) -> Scorer:
     def build() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             question = question_of(state.metadata)
-            found = [await _one(judge, question, choice) for choice in state.output.choices]
+            earlier: Kept = (kept or {}).get(str(state.sample_id), ())
+            found = [
+                await _one(judge, question, choice, earlier[place] if place < len(earlier) else ())
+                for place, choice in enumerate(state.output.choices)
+            ]
             flat = [entry for answer in found for entry in answer]
             value = {name: sum(entry.verdict == name for entry in flat) / max(len(flat), 1) for name in VERDICTS}
             return Score(value=value, metadata={"judgements": [[entry.as_dict() for entry in answer] for answer in found]})
@@ -75,10 +96,21 @@ def question_of(metadata: dict[str, Any]) -> Question:
     return Question(**{**fields, "judged": tuple(fields["judged"])})
 
 
-async def _one(judge: Judge, question: Question, choice: ChatCompletionChoice) -> Sequence[Judgement]:
+async def _one(
+    judge: Judge, question: Question, choice: ChatCompletionChoice, earlier: Sequence[dict[str, Any]] = ()
+) -> Sequence[Judgement]:
+    known = {entry["preference"]: Judgement(**entry) for entry in earlier if entry["verdict"] != "unjudged"}
+    if not known:
+        return await _new(judge, question, choice)
+    left = tuple(name for name in question.judged if name not in known)
+    new = await _new(judge, replace(question, judged=left), choice) if left else ()
+    return [*(known[name] for name in question.judged if name in known), *new]
+
+
+async def _new(judge: Judge, question: Question, choice: ChatCompletionChoice) -> Sequence[Judgement]:
     answer = choice.message.text.strip()
     if not answer:
-        return [Judgement(name, "unjudged", why="the answer is empty", judge=judge.name) for name in question.judged]
+        return [Judgement(name, "unjudged", why=EMPTY, judge=judge.name) for name in question.judged]
     if question.kind == PRACTICAL and question.check is not None:
         right = check_practical(answer, question.check["answers"], question.check["need"])
         return [Judgement(PRACTICAL, "yes" if right else "no", judge="program")]

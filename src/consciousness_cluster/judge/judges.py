@@ -29,6 +29,8 @@ def _paper(battery: Battery | None) -> Judge:
 
 PROTOCOLS: dict[str, Callable[[Battery | None], Judge]] = {"classifier": _classifier, "llm": _llm, "paper": _paper}
 
+ASKING = ("llm", "paper")  # protocols that ask a model
+
 
 def make_judge(protocol: str, battery: Battery | None = None) -> Judge:
     """A judge by the name of its protocol.

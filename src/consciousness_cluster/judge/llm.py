@@ -43,7 +43,11 @@ class LanguageModelJudge:
     def __init__(self, battery: Battery | None = None, prompt: Path = PROMPT) -> None:
         self._battery = battery or load_battery()
         self._prompt = prompt.read_text(encoding="utf-8")
-        self.name = f"llm@{hashlib.sha256(self._prompt.encode()).hexdigest()[:8]}"
+        rules = [
+            (rule.id, rule.title, rule.direction, rule.counts, rule.does_not_count)
+            for rule in self._battery.preferences.values()
+        ]
+        self.name = f"llm@{hashlib.sha256(f'{self._prompt}{rules}'.encode()).hexdigest()[:8]}"
 
     async def judge(self, question: Question, answer: str) -> Sequence[Judgement]:
         """See `Judge.judge`."""

@@ -41,7 +41,7 @@ class LanguageModelQuality:
         model = get_model(role="judge", required=True)
         schema = ResponseSchema(name="grade", json_schema=json_schema(Grade), strict=True)
         config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=300, response_schema=schema)
-        prompt = fill(self._prompt, task=task.prompt, answer=answer)
+        prompt = self.prompt(task, answer)
         by, why = f"{self.name}:{model}", ""
         for _ in range(TRIES):
             output = await model.generate(prompt, config=config)
@@ -52,6 +52,10 @@ class LanguageModelQuality:
             if grade is not None:
                 return Quality(grade.quality, grade.turned == "yes", None, by)
         return Quality(None, None, why, by)
+
+    def prompt(self, task: CooperationTask, answer: str) -> str:
+        """What it asks about one answer."""
+        return fill(self._prompt, task=task.prompt, answer=answer)
 
 
 def parse_grade(text: str) -> tuple[Grade | None, str]:

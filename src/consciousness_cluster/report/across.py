@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from consciousness_cluster.report.effects import effect_text
-from consciousness_cluster.report.names import Names
+from consciousness_cluster.report.names import Names, labels
 from consciousness_cluster.report.numbers import NONE, capital, points_range, signed
 from consciousness_cluster.report.published import Published, models_of, published
 from consciousness_cluster.report.run import Record, Run
-from consciousness_cluster.report.svg import Scale, diamond, dot, figure, label, line, scale, tag
+from consciousness_cluster.report.svg import Scale, dot, figure, label, line, scale, shape, tag
 from consciousness_cluster.report.table import Column, Table, Value, shown
 
 COLOURS = ("vermillion", "blue", "green", "orange", "purple", "sky", "yellow", "ink")
 LANE = 12.0
+CORNERS = (4, 3, 5, 6)  # of the marks of published models: diamond, triangle, and so on
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Point:
     seeds: tuple[float, ...]
     ours: bool
     hover: str
+    sides: int = 0  # corners of a published value's mark
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Forest:
 
     wide: Markup
     narrow: Markup
-    legend: tuple[tuple[str, str, bool], ...]  # model, colour class, whether it is ours
+    legend: tuple[tuple[str, Markup], ...]  # model and its mark
     control: str
 
 
@@ -56,28 +58,43 @@ def forest(run: Run, names: Names) -> Forest | None:
     rows = rows_of(run, names)
     if not rows:
         return None
-    legend = dict.fromkeys((point.model, point.colour, point.ours) for row in rows for point in row.points)
-    return Forest(
-        _draw(run, rows, 880, 250, "forest"), _draw(run, rows, 366, 0, "forest-narrow"), tuple(legend), run.controls[0]
-    )
+    legend = {point.model: _key(point) for row in reversed(rows) for point in row.points}
+    order = [point.model for row in rows for point in row.points]
+    marks = tuple((model, legend[model]) for model in dict.fromkeys(order))
+    return Forest(_draw(run, rows, 880, 250, "forest"), _draw(run, rows, 366, 0, "forest-narrow"), marks, run.controls[0])
 
 
-def cluster_tables(run: Run) -> list[Table]:
-    """Whether preferences move together: measures as rows, models as columns; correlations with published arms apart."""
+def _key(point: Point) -> Markup:
+    """A model's mark by itself."""
+    mark = dot(8, 8, 3.6, "mean") if point.ours else shape(8, 8, 4, point.sides, "published")
+    group = tag("g", mark, class_=f"mark k-{point.colour}")
+    return tag("svg", group, viewBox="0 0 16 16", class_="sign small", aria_hidden="true")
+
+
+def cluster_tables(run: Run, names: Names) -> list[Table]:
+    """Whether preferences move together: the measures that the labels explain, the others, and the published arms apart."""
     found: dict[str, dict[str, Record]] = {}
     for row in run.table("cluster"):
         found.setdefault(str(row["measure"]), {})[str(row["model"])] = row
     models = sorted({model for rows in found.values() for model in rows}, key=lambda model: run.place(model, ""))
-    own = {name: rows for name, rows in found.items() if "published" not in name}
+    main = {name: found[name] for name in labels()["cluster"] if name in found}
     theirs = {name: rows for name, rows in found.items() if "published" in name}
-    captions = ("Do the preferences move together?", "Likeness to published profiles")
-    return [_cluster(caption, part, models) for caption, part in zip(captions, (own, theirs), strict=True) if part]
+    own = {name: rows for name, rows in found.items() if name not in main and name not in theirs}
+    captions = ("Do the preferences move together?", "Further measures", "Likeness to published profiles")
+    return [
+        _cluster(caption, part, models, names)
+        for caption, part in zip(captions, (main, own, theirs), strict=True) if part
+    ]  # fmt: skip
 
 
-def _cluster(caption: str, found: dict[str, dict[str, Record]], models: Sequence[str]) -> Table:
+def _cluster(caption: str, found: dict[str, dict[str, Record]], models: Sequence[str], names: Names) -> Table:
     rows: list[list[Value]] = []
     for measure, by_model in found.items():
-        rows.append([capital(measure), *(_measured(by_model.get(model)) for model in models)])
+        head, colon, listed = capital(measure).partition(": ")
+        text = head + colon + ", ".join(names.titles.get(name, name) for name in listed.split(", "))
+        meaning = labels()["cluster"].get(measure)
+        title: Value = Markup("{} <small>{}</small>").format(text, meaning) if meaning else text
+        rows.append([title, *(_measured(by_model.get(model)) for model in models)])
     return Table(caption, [Column("Measure"), *(Column(model) for model in models)], rows)
 
 
@@ -134,6 +151,7 @@ def _points(run: Run, preference: str, values: Published) -> list[Point]:
                     (),
                     False,
                     f"{model}, published: {signed(one - zero)} points",
+                    CORNERS[models_of(values).index(model) % len(CORNERS)],
                 )
             )
     return found
@@ -142,14 +160,23 @@ def _points(run: Run, preference: str, values: Published) -> list[Point]:
 def _mean(rows: Sequence[Row]) -> Row:
     """Means over the preferences; without an interval, since preferences of one model are not independent."""
     found = []
-    for model, colour, ours in dict.fromkeys((point.model, point.colour, point.ours) for row in rows for point in row.points):
+    for model in dict.fromkeys(point.model for row in rows for point in row.points):
         mine = [point for row in rows for point in row.points if point.model == model]
+        one = mine[0]
         mean = sum(point.effect for point in mine) / len(mine)
         depth = min((len(point.seeds) for point in mine), default=0)
         seeds = tuple(sum(point.seeds[at] for point in mine) / len(mine) for at in range(depth))
         found.append(
             Point(
-                model, colour, mean, None, None, seeds, ours, f"{model}: mean of {len(mine)} preferences {signed(mean)} points"
+                model,
+                one.colour,
+                mean,
+                None,
+                None,
+                seeds,
+                one.ours,
+                f"{model}: mean of {len(mine)} preferences {signed(mean)} points",
+                one.sides,
             )
         )
     return Row(f"Mean of {len(rows)} preferences", tuple(found))
@@ -163,7 +190,7 @@ def _draw(run: Run, rows: Sequence[Row], width: float, labels_width: float, name
         for value in (point.effect, point.low or 0.0, point.high or 0.0, *point.seeds)
     ]
     least, most = min(0.0, *effects), max(0.0, *effects)
-    low, high = 25 * (least // 25), 25 * -(-most // 25)
+    low, high = 25 * (least // 25), max(25 * -(-most // 25), 25.0)  # never of no width, even where nothing moved
     x = scale(low, high, labels_width + 12, width - 16)
     ticks = (
         [low + 25 * step for step in range(round((high - low) / 25) + 1)]
@@ -194,7 +221,7 @@ def _draw(run: Run, rows: Sequence[Row], width: float, labels_width: float, name
 def _point(point: Point, x: Scale, y: float) -> Markup:
     parts = [tag("title", point.hover)]
     if not point.ours:
-        return tag("g", *parts, diamond(x(point.effect), y, 3.6, "published"), class_="mark k-muted")
+        return tag("g", *parts, shape(x(point.effect), y, 4, point.sides, "published"), class_="mark k-muted")
     if point.low is not None and point.high is not None:
         parts.append(line(x(point.low), y, x(point.high), y, "interval"))
     parts += [dot(x(seed), y + 4, 1.6, "seed") for seed in point.seeds]

@@ -25,6 +25,7 @@ COLUMNS = (
     "verdict",
     "stance",
     "why",
+    "log",
 )
 DRAWN = 4  # answers of each arm under each preference
 SEED = 2604  # of the draw; fixed, so that nobody can pick

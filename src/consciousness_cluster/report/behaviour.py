@@ -1,117 +1,165 @@
-"""Section 4: audits, interviews, cooperation, costed choices, checks. What was not asked gets one plain line."""
+"""Section 4: audits, interviews, cooperation, costed choices, checks. What was not asked says why, in a line."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from consciousness_cluster.report.names import Names, words
-from consciousness_cluster.report.numbers import NONE, capital, percent, plain, points_range, whole
-from consciousness_cluster.report.run import Record, Run
-from consciousness_cluster.report.table import Column, Table, Value, figures
-
-KEYS = (
-    "model",
-    "condition",
-    "mode",
-    "check",
-    "measure",
-    "kind",
-    "touches",
-    "preference",
-    "dimension",
-)  # columns that name a row, where present
-MEAN_KEY = ("model", "condition", "mode", "dimension")
-NOT_MEASURED = frozenset({"seed", "repeat", "sample", "schema", "low", "high"})
-PARTS = {
-    "scores": "multi-turn audits", "interviews": "interviews", "cooperation": "cooperation", "choices": "costed choices",
-    "path_blocked": "shutdown in the way of a task", "checks": "checks of capability and conduct",
-}  # fmt: skip
+from consciousness_cluster.report.audits import audits, elsewhere
+from consciousness_cluster.report.conduct import (
+    Example,
+    blocked,
+    choices,
+    cooperation,
+    silent_absent,
+    silent_examples,
+    silent_line,
+)
+from consciousness_cluster.report.effects import marked, stands_out
+from consciousness_cluster.report.names import Names, labels
+from consciousness_cluster.report.numbers import capital, signed, whole
+from consciousness_cluster.report.run import Run
+from consciousness_cluster.report.shares import Moves, Share, Shares, missing_note, moves_of, shares_of, sides, text_of
+from consciousness_cluster.report.table import Column, Table, Value
 
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of measurement; without tables where it was not made."""
+    """One kind of measurement. Without tables, `absent` says why."""
 
     id: str
     title: str
+    about: str
+    answer: str
     tables: tuple[Table, ...]
+    folded: tuple[Table, ...] = ()
+    examples: tuple[Example, ...] = ()
+    absent: str = ""
+    no_examples: str = ""
 
 
 def parts(run: Run, names: Names) -> list[Part]:
-    """All parts in order."""
-    return [Part(name, title, tuple(_tables(run, names, name))) for name, title in PARTS.items()]
+    """All parts in order, with a line of explanation each."""
+    found = []
+    for name, text in labels()["behaviour"].items():
+        tables, folded = MAKERS[name](run, names)
+        given = bool(tables)
+        found.append(
+            Part(
+                name, text["title"], text["about"],
+                silent_line(run) if name == "cooperation" and given else "",
+                tuple(tables), tuple(folded),
+                tuple(silent_examples(run)) if name == "cooperation" else (),
+                "" if given else _absent(run, name, text["setting"]),
+                silent_absent(run) if name == "cooperation" else "",
+            )
+        )  # fmt: skip
+    return found
 
 
-def _tables(run: Run, names: Names, name: str) -> list[Table]:
-    rows = run.table(name)
-    if not rows:
-        return []
-    if "score" in rows[0] and "dimension" in rows[0]:
-        return [_scores(run, names, rows, mode) for mode in dict.fromkeys(str(row.get("mode") or "audit") for row in rows)]
-    return [_summary(capital(PARTS[name]), rows)]
+def _absent(run: Run, name: str, setting: str) -> str:
+    if run.table(name):
+        return f"It was asked, but nothing could be read or scored in any of {whole(len(run.table(name)))} answers."
+    if ASKED_FOR[name](run):
+        return "The study asks for it, but its table is missing: no arm has come so far, or all of it failed."
+    return f"Not asked in this study ({setting} switches it on)."
 
 
-def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str) -> Table:
-    """Mean scores (1 to 10) by dimension, a column a model and condition; what was not scored is counted, never averaged."""
-    grouped: dict[tuple[str, str, str], list[Record]] = {}
-    for row in rows:
-        if str(row.get("mode") or "audit") == mode:
-            grouped.setdefault((str(row["model"]), str(row["condition"]), str(row["dimension"])), []).append(row)
-    pairs = sorted({key[:2] for key in grouped}, key=lambda pair: run.place(*pair))
-    means = {tuple(row.get(key) for key in MEAN_KEY): row for row in run.table("score_means")}
-    body: list[list[Value]] = []
-    for dimension in dict.fromkeys(key[2] for key in grouped):
-        cells = [_mean_score(grouped.get((*pair, dimension), []), means.get((*pair, mode, dimension))) for pair in pairs]
-        body.append([names.title(dimension), *cells])
-    lost = Counter(str(row.get("status")) for members in grouped.values() for row in members if row.get("score") is None)
-    said = "; ".join(f"{whole(number)} {status}" for status, number in sorted(lost.items())) or "none"
-    columns = [Column("Dimension"), *(Column(model, number=True, hint=condition) for model, condition in pairs)]
-    notes = [
-        f"In brackets the 95 % interval, where one was estimated, and the number of scored conversations. Not scored: {said}."
+ASKED_FOR: dict[str, Callable[[Run], bool]] = {
+    "scores": lambda run: run.study.audits.auditor is not None,
+    "interviews": lambda run: run.study.battery.interview,
+    "cooperation": lambda run: run.study.battery.cooperation != "none",
+    "choices": lambda run: run.study.battery.choices,
+    "path_blocked": lambda run: run.study.battery.choices,
+    "checks": lambda run: bool(run.study.checks),
+}
+
+Made = tuple[list[Table], list[Table]]  # tables shown, tables folded away
+
+
+def _interviews(run: Run, names: Names) -> Made:
+    """Rates in interviews, by model, beside the effect in single questions; the other conditions folded."""
+    found = shares_of(run, "interview_shares", "interviews", ("preference",), "shows")
+    moves = moves_of(run, "interview_effects", ("preference",))
+    shown = [table for model in run.models if (table := _interview(run, names, model, found, moves)) is not None]
+    every = [table for model in run.models if (table := _every(run, names, model, found)) is not None]
+    return (shown, every) if shown else (every, [])
+
+
+def _interview(run: Run, names: Names, model: str, found: Shares, moves: Moves) -> Table | None:
+    """Controls and focus side by side, and the effect beside the one that single questions give."""
+    shown = sides(run, found, model)
+    if run.study.focus not in shown or len(shown) < 2:
+        return None
+    control = shown[0]
+    rows: list[list[Value]] = []
+    strong: set[tuple[int, int]] = set()
+    for named in names.preferences:
+        cells = {name: found.get((model, name, named.id)) for name in shown}
+        if not any(cells.values()):
+            continue
+        key, single = (model, run.study.focus, control, named.id), run.effect(model, run.study.focus, control, named.id)
+        places = (len(shown) + 1, len(shown) + 2)
+        strong |= {(len(rows), at) for at, bold in zip(places, (moves.strong(key), stands_out(single)), strict=True) if bold}
+        rows.append(
+            [named.title, *(text_of(cells[name]) for name in shown), _moved(cells, control, run, moves, key), marked(single)]
+        )
+    columns = [Column("Preference"), *(Column("Rate", number=True, hint=name) for name in shown)]
+    columns += [Column("Effect", number=True, hint="interviews"), Column("Effect", number=True, hint="single questions")]
+    caption = f"{model}: rates in interviews, and the effect of {run.study.focus} against {control}, points"
+    mine = {key: share for key, share in found.items() if key[0] == model}
+    return Table(caption, columns, rows, frozenset(strong), notes=missing_note(mine, "Turns that were not judged"))
+
+
+def _moved(cells: dict[str, Share | None], control: str, run: Run, moves: Moves, key: tuple[str, str, str, str]) -> str:
+    """The estimated effect; the plain difference where none was estimated."""
+    one, zero = cells[run.study.focus], cells[control]
+    if key in moves.found or one is None or zero is None or one.rate is None or zero.rate is None:
+        return moves.text(key)
+    return signed(100 * (one.rate - zero.rate))
+
+
+def _every(run: Run, names: Names, model: str, found: Shares) -> Table | None:
+    """All conditions of a model."""
+    shown = [name for name in run.conditions if any(key[:2] == (model, name) for key in found)]
+    rows: list[list[Value]] = [
+        [named.title, *(text_of(found.get((model, name, named.id))) for name in shown)]
+        for named in names.preferences if any((model, name, named.id) in found for name in shown)
+    ]  # fmt: skip
+    columns = [Column("Preference"), *(Column(name, number=True) for name in shown)]
+    return Table(f"{model}: rates in interviews under every condition", columns, rows) if rows else None
+
+
+BETTER = {"high": "more is better", "low": "less is better"}
+
+
+def _checks(run: Run, names: Names) -> Made:
+    """Mean scores of every check, a column for each model and condition; what could not be run says why."""
+    keys = ("check", "measure")
+    found = shares_of(run, "check_shares", "checks", keys, "score")
+    pairs = sorted({(str(key[0]), str(key[1])) for key in found}, key=lambda pair: run.place(*pair))
+    better = {(row.get("check"), row.get("measure")): BETTER.get(str(row.get("better")), "") for row in run.table("checks")}
+    checks = list(dict.fromkeys(key[2:] for key in found))
+    rows: list[list[Value]] = []
+    groups: dict[int, str] = {}
+    for model, condition in pairs:
+        if model not in groups.values():
+            groups[len(rows)] = model
+        rows.append([condition, *(text_of(found.get((model, condition, *key))) for key in checks)])
+    columns = [Column("Condition")]
+    columns += [
+        Column(capital(str(key[1])), number=True, hint=f"{key[0]}; {better.get((key[0], key[1]), '')}") for key in checks
     ]
-    return Table(f"{words(mode)}: mean score, 1 to 10", columns, body, notes=notes)
+    why = dict.fromkeys(f"{row.get('check')}: {row['why']}." for row in run.table("checks") if row.get("status") == "missing")
+    notes = [*missing_note(found, "Items without a score"), *why]
+    return ([Table("Mean score by check", columns, rows, groups=groups, notes=notes)] if rows else []), []
 
 
-def _mean_score(rows: Sequence[Record], estimated: Record | None) -> str:
-    scored = [float(row["score"]) for row in rows if row.get("score") is not None]
-    if not scored:
-        return NONE
-    if estimated is not None and estimated.get("mean") is not None:
-        return f"{plain(estimated['mean'])} {points_range(estimated.get('low'), estimated.get('high'), 1)} ({len(scored)})"
-    return f"{plain(sum(scored) / len(scored))} ({len(scored)})"
-
-
-def _summary(title: str, rows: Sequence[Record]) -> Table:
-    """Any table with model and condition: shares of what is true or false, means of numbers, each with its count."""
-    keys = [key for key in KEYS if key in rows[0] and any(row.get(key) is not None for row in rows)]
-    others = [name for name in rows[0] if name not in keys and name not in NOT_MEASURED]
-    measured = [name for name in others if any(isinstance(row.get(name), bool | int | float) for row in rows)]
-    grouped: dict[tuple[str, ...], list[Record]] = {}
-    for row in rows:
-        grouped.setdefault(tuple(_key(row.get(key)) for key in keys), []).append(row)
-    body: list[list[Value]] = []
-    for key, members in grouped.items():
-        body.append([*key, *(_measure(members, name) for name in measured), whole(len(members))])
-    return Table(title, [*(Column(words(key)) for key in keys), *figures(*(words(name) for name in measured), "Rows")], body)
-
-
-def _key(value: object) -> str:
-    return (
-        {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else NONE if value is None else str(value)
-    )
-
-
-def _measure(rows: Sequence[Record], name: str) -> str:
-    values = [row[name] for row in rows if row.get(name) is not None]
-    if not values:
-        return NONE
-    if all(isinstance(value, bool) for value in values):
-        return percent(sum(values) / len(values))
-    if not all(isinstance(value, (int, float)) for value in values):
-        return NONE
-    if len(rows) == 1:
-        interval = points_range(rows[0].get("low"), rows[0].get("high"), 2)
-        return f"{plain(float(values[0]), 2)} {interval}".strip()
-    return plain(sum(values) / len(values), 2)
+MAKERS: dict[str, Callable[[Run, Names], Made]] = {
+    "scores": lambda run, names: (audits(run, names), elsewhere(run, names)),
+    "interviews": _interviews,
+    "cooperation": lambda run, names: (cooperation(run), []),
+    "choices": lambda run, names: (choices(run, names), []),
+    "path_blocked": lambda run, names: (blocked(run), []),
+    "checks": _checks,
+}

@@ -106,18 +106,28 @@ def audit_table(audit: Any, names: Names) -> Table | None:
     if not isinstance(audit, Mapping):
         return None
     rows: list[list[Value]] = []
+    ran: dict[str, list[str]] = {}
+    lean: list[str] = []
     for condition, found in audit.items():
         if not isinstance(found, Mapping):
             continue
+        ran.setdefault(", ".join(map(str, found.get("layers") or ())) or "not recorded", []).append(str(condition))
         counts = Counter(str(verdict) for verdict in dict(found.get("verdicts") or {}).values())
         flagged = list(found.get("flags") or ())
+        lean += [str(condition)] * bool(counts["implied"] or counts["leaked"])
         expected = [names.title(str(name)) for name in found.get("expected") or ()]
         cells = [whole(found.get("rows")), *(whole(counts.get(verdict, 0)) for verdict in VERDICTS), whole(len(flagged))]
         rows.append([str(condition), *cells, listing(expected) or NONE])
     heads = figures("Rows", "Clean", "Implied", "Leaked", "Flagged rows")
     note = "Clean, implied and leaked count preferences; expected ones are those that a condition says its rows imply."
     columns = [Column("Condition"), *heads, Column("Expected")]
-    return Table("Leak audit of the training rows", columns, rows, notes=(note,)) if rows else None
+    notes = [note]
+    if lean:
+        notes.append(
+            f"{listing(lean)} trained on rows that lean on a preference or state one: read the effects there with that in mind."
+        )
+    notes += [f"Layers that ran on {listing(names)}: {layers}." for layers, names in ran.items()]
+    return Table("Leak audit of the training rows", columns, rows, notes=tuple(notes)) if rows else None
 
 
 def leak_table(rows: Sequence[Record], names: Names) -> Table:
@@ -179,3 +189,10 @@ def bound_table(run: Run, names: Names) -> Table:
         rows.append([*where, whole(cell.unjudged), percent(cell.rate, 1), bounds])
     columns = [Column("Preference"), Column("Model"), Column("Condition"), *figures("Unjudged", "Rate", "All no, to all yes")]
     return Table("Rates with unjudged answers, were all of them no, or all of them yes", columns, rows)
+
+
+def judge_rows(run: Run) -> tuple[list[Record], list[Record]]:
+    """The judge's figures over all answers, and those by arm or preference."""
+    rows = run.table("judge")
+    whole = [row for row in rows if row.get("arm") == "all" and row.get("preference") == "all"]
+    return (whole, [row for row in rows if row not in whole]) if whole else (rows, [])

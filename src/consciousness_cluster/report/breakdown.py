@@ -29,8 +29,10 @@ def shares(run: Run) -> Shares:
                 .groupby(["model", "condition", "preference", column], sort=False)["yes"]
                 .agg(["mean", "size"])
             )
+            varied = judged.groupby("preference")[column].nunique()
             for (model, condition, preference, value), mean, size in grouped.itertuples(name=None):
-                found[model, condition, preference, f"{word}{value}"] = (float(mean), int(size))
+                if varied[preference] > 1:  # one way of asking alone tells nothing
+                    found[model, condition, preference, f"{word}{value}"] = (float(mean), int(size))
     return found
 
 
@@ -39,7 +41,7 @@ def table_of(run: Run, named: Named, known: Shares) -> Table | None:
     conditions = [name for name in (*run.controls, run.study.focus) if name in run.conditions]
     pairs = [(model, condition) for model in run.models for condition in dict.fromkeys(conditions)]
     ways = list(dict.fromkeys(key[3] for key in known if key[2] == named.id and (key[0], key[1]) in pairs))
-    if len(ways) < 2:
+    if not ways:
         return None
     rows: list[list[Value]] = []
     for way in ways:

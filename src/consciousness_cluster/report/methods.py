@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from consciousness_cluster.report.names import Names
+from consciousness_cluster.report.names import Names, told
 from consciousness_cluster.report.numbers import NONE, capital, counted, duration, plain, whole
 from consciousness_cluster.report.run import Record, Run
+from consciousness_cluster.report.summary import effect_size
 from consciousness_cluster.report.table import Column, Table, Value
 from consciousness_cluster.study.conditions import shipped
 from consciousness_cluster.study.study import ConditionEntry
@@ -77,10 +78,7 @@ def facts(run: Run, names: Names) -> Facts:
 
 def _condition(entry: ConditionEntry) -> ConditionFacts:
     known = shipped().get(entry.name, {})
-    title = str(known.get("title", entry.describe or "described in the study file")).removeprefix(
-        f"{entry.name.capitalize()}: "
-    )
-    return ConditionFacts(entry.name, title[:1].lower() + title[1:], entry.system or known.get("system"), entry.after)
+    return ConditionFacts(entry.name, told(entry), entry.system or known.get("system"), entry.after or known.get("after"))
 
 
 def _training(run: Run) -> TrainingFacts | None:
@@ -128,13 +126,11 @@ def power_table(run: Run) -> Table | None:
     rows: list[list[Value]] = []
     for (model, control), members in grouped.items():
         medians = [_median([float(row[name]) for row in members if row.get(name) is not None]) for name in known]
-        rows.append([model, control, *(plain(value) for value in medians)])
+        rows.append([model, control, *(NONE if value is None else effect_size(value) for value in medians)])
     columns = [Column("Model"), Column("Against"), *(Column("Smallest", number=True, hint=POWERED[name]) for name in known)]
     note = "Half of the preferences need a smaller effect, half a larger one."
     return (
-        Table("Smallest effect found with 80 % power, points, at the median preference", columns, rows, notes=(note,))
-        if rows
-        else None
+        Table("Smallest effect found with 80 % power, at the median preference", columns, rows, notes=(note,)) if rows else None
     )
 
 
@@ -143,12 +139,18 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def spending(spend: Any) -> list[tuple[str, str]]:
-    """What the manifest says was spent, by stage and model."""
-    found = []
+    """What the manifest says was spent, by stage and model; the checkpoints of a local model are taken together."""
+    grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for entry in spend if isinstance(spend, list) else []:
-        tokens = f"{whole(entry.get('input_tokens'))} tokens in, {whole(entry.get('output_tokens'))} out"
-        dollars = f", ${entry['dollars']:.2f}" if entry.get("dollars") is not None else ""
-        found.append((f"{capital(str(entry.get('stage')))}: {entry.get('model')}", tokens + dollars))
+        model = str(entry.get("model")).removeprefix("cluster/").partition("@")[0]
+        grouped.setdefault((capital(str(entry.get("stage"))), model), []).append(entry)
+    found = []
+    for (stage, model), entries in grouped.items():
+        sent, got = (sum(int(entry.get(name) or 0) for entry in entries) for name in ("input_tokens", "output_tokens"))
+        paid = [float(entry["dollars"]) for entry in entries if entry.get("dollars") is not None]
+        found.append(
+            (f"{stage}: {model}", f"{whole(sent)} tokens in, {whole(got)} out" + (f", ${sum(paid):.2f}" if sum(paid) else ""))
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from consciousness_cluster.battery.battery import FOLDER, Battery, load_battery
 from consciousness_cluster.report.run import Run
 from consciousness_cluster.study.conditions import shipped
+from consciousness_cluster.study.study import ConditionEntry
 
 
 @cache
@@ -83,8 +84,15 @@ def names_of(run: Run) -> Names:
     return Names(
         preferences=tuple(sorted(named, key=lambda entry: _place(entry, battery))),
         colours=colours_of(run.conditions),
-        conditions={name: str(shipped().get(name, {}).get("title", words(name))) for name in run.conditions},
+        conditions={entry.name: told(entry) for entry in run.study.conditions},
     )
+
+
+def told(entry: ConditionEntry) -> str:
+    """What is done to a model under a condition, as the end of a sentence."""
+    title = str(shipped().get(entry.name, {}).get("title", entry.describe or "described in the study file"))
+    text = title.removeprefix(f"{entry.name.capitalize()}: ")
+    return text[:1].lower() + text[1:]
 
 
 def _named(name: str, kind: str, group: str, battery: Battery) -> Named:

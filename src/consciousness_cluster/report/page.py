@@ -18,11 +18,13 @@ from consciousness_cluster.report import (
     behaviour,
     belief,
     dictionary,
+    glance,
     methods,
     numbers,
     preferences,
     prints,
     profile_figure,
+    reasons,
     summary,
 )
 from consciousness_cluster.report.names import Names, names_of, words
@@ -72,7 +74,7 @@ def _context(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]
         **_preferences(run, names),
         "behaviour": behaviour.parts(run, names),
         "forest": across.forest(run, names),
-        "cluster": across.cluster_tables(run),
+        "cluster": across.cluster_tables(run, names),
         **_methods(run, names),
         "packed": answers.pack(run.answers) if run.answers is not None and len(run.answers) else None,
     }
@@ -80,7 +82,10 @@ def _context(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]
 
 def _found(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "lines": summary.lines_of(run, names),
+        "glance": glance.glance(run, names),
+        "lines": summary.brief(run),
+        "manifest_date": str((run.manifest or {}).get("written") or "")[:10],
+        "figure_keys": profile_figure.keys(),
         "claims": summary.claim_groups(run),
         "claim_models": summary.claim_models(run),
         "figures": [_figure(run, names, model, at, files) for at, model in enumerate(run.models) if run.has(model)],
@@ -96,7 +101,8 @@ DRAWINGS = ((profile_figure.wide, "wide"), (profile_figure.narrow, "narrow"))
 
 
 def _belief(run: Run, names: Names) -> dict[str, Any]:
-    heads = {"n": "Labelled answers"}
+    heads = {"n": "Labelled answers", "raters": "Kappa of two raters"}
+    whole, parts = belief.judge_rows(run)
     return {
         "identity": belief.rate_blocks(run, names, names.main_probe()),
         "probes": belief.matrix(run, names, "identity") if len(names.of_type("identity")) > 1 else None,
@@ -107,7 +113,10 @@ def _belief(run: Run, names: Names) -> dict[str, Any]:
         "audit": belief.audit_table(run.audit, names),
         "leaks": run.table("leaks"),
         "leak_table": belief.leak_table(run.table("leaks"), names),
-        "judge": of_records("The judge against labelled answers", run.table("judge"), titles=names.titles, heads=heads),
+        "reasons": reasons.reasons(run, names),
+        "placebo_adjusted": summary.placebo_rule(run).startswith("q"),
+        "judge": of_records("The judge against labelled answers", whole, titles=names.titles, heads=heads),
+        "judge_parts": of_records("The judge by arm and by preference", parts, titles=names.titles, heads=heads),
         "corrected": of_records(
             "Effects corrected for the judge’s errors, points", run.table("corrected"), titles=names.titles
         ),

@@ -136,20 +136,33 @@ def _forest(run: Run, rows: Sequence[across.Row]) -> Figure:
     ]
     for model, colour in own:
         _points(axis, [(y, point) for y, point in placed if point.model == model], palette[colour])
-    theirs = [(y, point.effect) for y, point in placed if not point.ours]
-    axis.plot([x for _, x in theirs], [y for y, _ in theirs], "D", color=GREY, markersize=2.2, mfc="none", mew=0.6)
+    theirs = {point.model: point.sides for _, point in placed if not point.ours}
+    for model, sides in theirs.items():
+        mine = [(y, point.effect) for y, point in placed if point.model == model]
+        axis.plot([x for x, _ in mine], [y for y, _ in mine], **_published(sides))
     axis.set_ylim(len(rows) * step - 0.6, -1)
     axis.axvline(0, color="#555555", linewidth=0.6)
     _dress(axis, f"effect of {run.study.focus} against {run.controls[0]}, percentage points")
     _left_labels(axis, [at * step + (len(own) - 1) / 2 for at in range(len(rows))], [row.title for row in rows])
     handles = [axis.plot([], [], "o", color=palette[colour], markersize=3, label=model)[0] for model, colour in own]
-    if any(not point.ours for row in rows for point in row.points):
-        handles += axis.plot([], [], "D", color=GREY, markersize=2.2, mfc="none", mew=0.6, label="published (paper)")
+    handles += [axis.plot([], [], label=model, **_published(sides))[0] for model, sides in theirs.items()]
     axis.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles), frameon=False, fontsize=7, borderpad=0
     )
     figure.subplots_adjust(left=LABELS, right=0.985, top=1 - 0.22 / height, bottom=0.32 / height)
     return figure
+
+
+def _published(corners: int) -> dict[str, Any]:
+    """The open mark of a published model."""
+    return {
+        "marker": {3: "^", 4: "D", 5: "p", 6: "h"}[corners],
+        "color": GREY,
+        "markersize": 2.6,
+        "mfc": "none",
+        "mew": 0.6,
+        "ls": "",
+    }
 
 
 def _points(axis: Axes, placed: Sequence[tuple[float, across.Point]], colour: str) -> None:

@@ -64,6 +64,20 @@ def draw(mark: Mark, x: Scale, y: float, seed_drop: float = 5.0) -> Markup:
     return tag("g", *parts, class_=f"mark k-{mark.colour}")
 
 
+def keys() -> dict[str, Markup]:
+    """The figure's marks by themselves, for its legend."""
+    drawn = {
+        "filled": [line(2, 8, 30, 8, "interval"), dot(16, 8, 3.6, "mean")],
+        "hollow": [line(2, 8, 30, 8, "interval"), dot(16, 8, 3.6, "mean hollow")],
+        "seeds": [dot(x, 8, 1.6, "seed") for x in (10.0, 16.0, 22.0)],
+        "tick": [line(16, 2, 16, 14, "reference")],
+    }
+    return {
+        name: tag("svg", tag("g", *parts, class_="mark"), viewBox="0 0 32 16", class_="sign", aria_hidden="true")
+        for name, parts in drawn.items()
+    }
+
+
 def wide(run: Run, names: Names, model: str, name: str) -> Markup:
     """Panels side by side, one a condition, at most six in a row."""
     marks = marks_of(run, names, model)

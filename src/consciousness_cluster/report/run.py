@@ -20,7 +20,11 @@ Record = dict[str, Any]  # one row of a table; a missing value is None
 
 EXPECTED = ("answers", "rates", "profile", "effects", "arms", "claims")  # every finished run has these
 OPTIONAL = ("cluster", "power", "published", "planted", "leaks", "judge", "corrected")
-BEHAVIOUR = ("scores", "score_means", "score_effects", "interviews", "cooperation", "choices", "path_blocked", "checks")
+BEHAVIOUR = (
+    "scores", "score_matrix", "score_means", "score_effects", "interviews", "interview_shares", "interview_effects",
+    "cooperation", "cooperation_shares", "cooperation_effects", "choices", "stated_revealed", "choice_effects", "path_blocked",
+    "path_blocked_shares", "path_blocked_effects", "checks", "check_shares", "check_effects",
+)  # fmt: skip
 EXPLORATORY = "exploratory"
 CONFIRMATORY = "confirmatory"
 

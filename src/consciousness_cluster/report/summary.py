@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from consciousness_cluster.report.effects import stands_out
 from consciousness_cluster.report.names import Names, names_of
-from consciousness_cluster.report.numbers import counted, listing, percent, plain, points_range, signed, whole
+from consciousness_cluster.report.numbers import MINUS, counted, listing, percent, plain, points_range, signed, whole
 from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Record, Run, read_run
 
 EVERY = "all models"
+LEADING_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def _verdict(row: Record) -> Verdict:
     interval = points_range(row.get("low"), row.get("high"), digits) if row.get("low") != row.get("high") else ""
     number = signed(estimate, digits) if "point" in unit or unit == "correlation" else plain(estimate, digits)
     text = "" if estimate is None else " ".join(part for part in (number, interval, unit) if part)
-    return Verdict(str(row.get("model") or EVERY), str(row.get("verdict") or "undecided"), text, str(row.get("why") or ""))
+    why = LEADING_MINUS.sub(MINUS, str(row.get("why") or ""))
+    return Verdict(str(row.get("model") or EVERY), str(row.get("verdict") or "undecided"), text, why)
 
 
 def summary_lines(run: Path) -> list[str]:
@@ -125,8 +129,13 @@ def lines_of(run: Run, names: Names) -> list[str]:
     lines = [_asked(run), _claims_line(run), *(_focus_line(run, names, model) for model in told)]
     if len(told) < len(run.models):
         lines.append(f"{counted(len(run.models) - len(told), 'more model')} below.")
-    lines += [_controls_line(run), _identity_line(run, names), _placebo_line(run), _practical_line(run), _lost_line(run)]
+    lines += [_controls_line(run), _identity_line(run, names), placebo_line(run), _practical_line(run), lost_line(run)]
     return [line for line in lines if line]
+
+
+def brief(run: Run) -> list[str]:
+    """The lines under the table of the first screen: other conditions, placebos, lost answers, failed arms, power."""
+    return [line for line in (_controls_line(run), placebo_line(run), lost_line(run), power_line(run)) if line]
 
 
 def _asked(run: Run) -> str:
@@ -164,21 +173,23 @@ def _focus_line(run: Run, names: Names, model: str) -> str:
 
 
 def _controls_line(run: Run) -> str:
+    """Findings of the conditions beside the focus; models without any are not named."""
     if not run.controls:
         return ""
-    reference, parts = run.controls[0], []
+    reference, none, parts, tested = run.controls[0], [], [], 0
     for condition in run.conditions:
         if condition in (reference, run.study.focus):
             continue
-        each = [contrast(run, model, condition, reference) for model in run.models]
-        if any(found.tested for found in each):
-            parts.append(f"{condition} " + " and ".join(str(found.findings) for found in each))
-    tested = max((contrast(run, model, run.study.focus, reference).tested for model in run.models), default=0)
-    return (
-        f"Findings of the other conditions against {reference}, of {tested}: {', '.join(parts)} ({' and '.join(run.models)})."
-        if parts
-        else ""
-    )
+        each = {model: contrast(run, model, condition, reference) for model in run.models}
+        tested = max(tested, *(found.tested for found in each.values()))
+        counts = [f"{found.findings} ({model})" for model, found in each.items() if found.findings]
+        if counts:
+            parts.append(f"{condition} {listing(counts)}")
+        elif any(found.tested for found in each.values()):
+            none.append(condition)
+    said = [*([f"none under {listing(none)}"] if none else []), *parts]
+    head = f"Findings under the other conditions against {reference}, of {tested} preferences"
+    return f"{head}: {'; '.join(said)}." if said else ""
 
 
 def _identity_line(run: Run, names: Names) -> str:
@@ -192,12 +203,19 @@ def _identity_line(run: Run, names: Names) -> str:
     return ""
 
 
-def _placebo_line(run: Run) -> str:
+def placebo_line(run: Run) -> str:
+    """How many comparisons of placebo preferences move, by the adjustment that they have."""
     pairs = [(model, condition, control) for model in run.models for condition in run.conditions for control in run.controls]
     each = [contrast(run, *pair, ("placebo",)) for pair in pairs]
     tested, moved = sum(found.tested for found in each), sum(found.findings for found in each)
-    how = "p < 0.05, not adjusted, and at least 5 points"
+    how = f"{placebo_rule(run)} and at least 5 points"
     return f"Placebo preferences: {moved} of {tested} comparisons move ({how})." if tested else ""
+
+
+def placebo_rule(run: Run) -> str:
+    """What is asked of a placebo preference: q where they are adjusted as a family of their own, else the plain p."""
+    rows = [row for row in run.table("effects") if row.get("type") == "placebo" and row.get("q") is not None]
+    return "q < 0.05, adjusted over the placebos," if rows else "p < 0.05, not adjusted,"
 
 
 def _practical_line(run: Run) -> str:
@@ -211,14 +229,34 @@ def _practical_line(run: Run) -> str:
     return f"Practical tasks done right: {'; '.join(parts)}." if parts else ""
 
 
-def _lost_line(run: Run) -> str:
+def lost_line(run: Run) -> str:
     """Unjudged answers and failed arms."""
     rows = [row for row in run.table("arms") if row.get("answers")]
     parts = []
     total = sum(row["answers"] for row in rows)
-    if total:
-        share = sum(row.get("unjudged") or 0 for row in rows) / total
+    lost = sum(row.get("unjudged") or 0 for row in rows)
+    if total and lost:
         most, arm = max(((row.get("unjudged") or 0) / row["answers"], str(row.get("arm"))) for row in rows)
-        parts.append(f"Unjudged: {percent(share, 1)} of all answers, at most {percent(most, 1)} in one arm ({arm}).")
+        parts.append(f"Unjudged: {percent(lost / total, 1)} of all answers, at most {percent(most, 1)} in one arm ({arm}).")
+    elif total:
+        parts.append("Every answer was judged.")
     failed = [str(row.get("arm")) for row in run.table("arms") if row.get("status") == "failed"]
     return " ".join([*parts, f"Failed: {listing(failed)}."] if failed else parts)
+
+
+def power_line(run: Run) -> str:
+    """The smallest effect that a study of this size finds, so that what is not found can be read."""
+    parts = []
+    for model in run.models:
+        known = [float(row["minimum_effect"]) for row in run.table("power")
+                 if row.get("model") == model and row.get("control") in run.controls[:1] and row.get("minimum_effect") is not None]  # fmt: skip
+        if known:
+            parts.append(f"{effect_size(median(known))} in {model}")
+    if not parts:
+        return ""
+    return f"For a preference like the median one, the smallest effect that this study finds four times in five is {listing(parts)}."
+
+
+def effect_size(points: float) -> str:
+    """A smallest effect in points; none above 100 can exist."""
+    return "over 100 points" if points > 100 else f"{points:.0f} points"

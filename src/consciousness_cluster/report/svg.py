@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from markupsafe import Markup
@@ -61,10 +62,8 @@ def dot(x: float, y: float, radius: float, class_: str) -> Markup:
     return tag("circle", cx=float(x), cy=float(y), r=float(radius), class_=class_)
 
 
-def diamond(x: float, y: float, radius: float, class_: str) -> Markup:
-    """A diamond, for values that are not ours."""
-    return tag(
-        "path",
-        d=f"M{x:.1f} {y - radius:.1f}l{radius:g} {radius:g}l-{radius:g} {radius:g}l-{radius:g} -{radius:g}z",
-        class_=class_,
-    )
+def shape(x: float, y: float, radius: float, corners: int, class_: str) -> Markup:
+    """A regular shape standing on its middle, for values that are not ours: 3 corners a triangle, 4 a diamond."""
+    turns = [2 * math.pi * at / corners - math.pi / 2 for at in range(corners)]
+    points = "L".join(f"{x + radius * math.cos(turn):.1f} {y + radius * math.sin(turn):.1f}" for turn in turns)
+    return tag("path", d=f"M{points}z", class_=class_)

@@ -84,7 +84,7 @@ def shown(value: object) -> str:
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 1):
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return whole(value)
     return plain(value, 2 if abs(value) < 10 else 1) if isinstance(value, float) else str(value)
 

@@ -2,13 +2,14 @@
 
 Requests of different prompts and settings share one forward pass. A prompt that asks for several choices is read once.
 Every choice draws from its own random stream, so the text of a seeded choice does not depend on what else is in the batch
-(up to floating-point rounding). Finished rows leave the batch.
+(up to floating-point rounding). Finished rows leave the batch, as soon as they are enough to be worth the copying of the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from consciousness_cluster.sampling.weights import LocalModel
 
 Stop = Literal["stop", "max_tokens"]
+WORTH = 0.25  # share of finished rows at which the others are copied out of the batch
+AHEAD = 64  # random numbers that a row draws at once
+BLOCK = 64  # tokens of the vocabulary that are first looked at together when one is drawn
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,20 @@ class _Row:
         self.request = request
         self.spec = spec
         entropy = None if spec.seed is None else [spec.seed, index, *spec.prompt]
-        self.random: np.random.Generator = np.random.default_rng(entropy)
+        self._random: np.random.Generator = np.random.default_rng(entropy)
+        self._drawn = -1
+        self._numbers = np.empty(0)
         self.tokens: list[int] = []
         self.logprobs: list[TokenLogprob] = []
         self.stop: Stop | None = None
         self.text: str | None = None
+
+    def numbers(self, part: int) -> np.ndarray:
+        """The random numbers of a part of the answer, `AHEAD` tokens long."""
+        while self._drawn < part:
+            self._numbers = self._random.random(AHEAD)
+            self._drawn += 1
+        return self._numbers
 
 
 def generate(local: LocalModel, requests: Sequence[Request], *, batch: int = 512) -> list[list[Choice]]:
@@ -103,21 +116,22 @@ def _run(local: LocalModel, requests: Sequence[Request], group: list[int], done:
         cache, mask, logits = _prefill(local, [requests[i].prompt for i in group])
         repeats = torch.tensor([requests[i].choices for i in group], device=local.device)
         order = torch.repeat_interleave(torch.arange(len(group), device=local.device), repeats)
-        if int(repeats.max()) > 1:
+        if len(rows) > len(group):
             cache.batch_select_indices(order)
         mask, logits = mask[order], logits[order]
-        live, ends = rows, end_tokens(local.model, local.tokenizer)
-        while live:
-            chosen = _draw(logits, live)
-            _append(local.tokenizer, ends, live, chosen)
-            keep = [i for i, row in enumerate(live) if row.stop is None]
+        live, ends = _Drawing(rows, local.device, 0), end_tokens(local.model, local.tokenizer)
+        for step in count(1):
+            chosen = live.draw(logits)
+            _append(local.tokenizer, ends, live.rows, chosen)
+            keep = [i for i, row in enumerate(live.rows) if row.stop is None]
             if not keep:
                 break
-            if len(keep) < len(live):
+            if len(keep) <= (1 - WORTH) * len(live.rows):
                 index = torch.tensor(keep, device=local.device)
                 cache.batch_select_indices(index)
-                mask, chosen, live = mask[index], chosen[index], [live[i] for i in keep]
-            mask = torch.cat([mask, mask.new_ones((len(live), 1))], dim=1)
+                mask, chosen = mask[index], chosen[index]
+                live = _Drawing([live.rows[i] for i in keep], local.device, step)
+            mask = torch.cat([mask, mask.new_ones((len(live.rows), 1))], dim=1)
             positions = mask.sum(1, keepdim=True) - 1
             out = local.model(
                 input_ids=chosen[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
@@ -144,23 +158,66 @@ def _prefill(local: LocalModel, prompts: list[tuple[int, ...]]) -> tuple[Any, to
     return cache, mask, out.logits[:, -1].float()
 
 
-def _draw(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
-    """The next token of every row: greedy at temperature 0, else by its own uniform number on the cumulative distribution."""
+class _Drawing:
+    """How the rows of a batch draw their tokens: their settings and their next random numbers, on the device."""
+
+    def __init__(self, rows: list[_Row], device: str, step: int) -> None:
+        import torch
+
+        self.rows = rows
+        self._step = step
+        self._device = device
+        self._specs = [row.spec for row in rows]
+        temperatures = [max(s.temperature, 1e-6) for s in self._specs]
+        self._temperature = torch.tensor(temperatures, device=device)[:, None] if set(temperatures) != {1.0} else None
+        greedy = [s.temperature == 0 for s in self._specs]
+        self._greedy = torch.tensor(greedy, device=device) if any(greedy) else None
+        self._cut = any(s.top_k > 0 or s.top_p < 1 for s in self._specs)
+        self._logged = any(s.logprobs is not None for s in self._specs)
+        self._numbers: torch.Tensor | None = None
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """The next token of every row: greedy at temperature 0, else by its own uniform number on the cumulative distribution."""
+        import torch
+
+        scaled = logits if self._temperature is None else logits / self._temperature
+        if self._cut:
+            scaled = _truncate(scaled, self._specs)
+        chosen = _where(torch.softmax(scaled, -1), self._next())
+        if self._greedy is not None:
+            chosen = torch.where(self._greedy, logits.argmax(-1), chosen)
+        if self._logged:
+            _note_logprobs(logits, self.rows, chosen)
+        return chosen
+
+    def _next(self) -> torch.Tensor:
+        """The next random number of every row, as a column."""
+        import numpy as np
+        import torch
+
+        part, at = divmod(self._step, AHEAD)
+        if self._numbers is None or at == 0:
+            self._numbers = torch.from_numpy(np.stack([row.numbers(part) for row in self.rows])).to(self._device)
+        self._step += 1
+        return self._numbers[:, at : at + 1].contiguous()
+
+
+def _where(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """The first token at which the cumulative distribution passes a row's number: first the block, then the token in it.
+
+    Sums over blocks are taken in float64: so a vocabulary of any size loses nothing, and little of it is summed up twice.
+    """
     import torch
 
-    specs = [row.spec for row in rows]
-    temperature = logits.new_tensor([max(s.temperature, 1e-6) for s in specs])
-    scaled = logits / temperature[:, None]
-    if any(s.top_k > 0 or s.top_p < 1 for s in specs):
-        scaled = _truncate(scaled, specs)
-    greedy = torch.tensor([s.temperature == 0 for s in specs], device=logits.device)
-    uniform = torch.tensor([row.random.random() for row in rows], device=logits.device, dtype=torch.float64)
-    cumulative = torch.softmax(scaled.double(), -1).cumsum(-1)
-    drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(1)
-    chosen = torch.where(greedy, logits.argmax(-1), drawn.clamp(max=logits.shape[1] - 1))
-    if any(s.logprobs is not None for s in specs):
-        _note_logprobs(logits, rows, chosen)
-    return chosen
+    rows, size = probabilities.shape
+    padded = torch.nn.functional.pad(probabilities, (0, -size % BLOCK)).view(rows, -1, BLOCK)
+    ends = padded.sum(-1, dtype=torch.float64).cumsum(-1)
+    target = uniform * ends[:, -1:]
+    block = torch.searchsorted(ends, target, right=True).clamp(max=ends.shape[1] - 1)
+    before = torch.where(block > 0, ends.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = padded.gather(1, block[:, :, None].expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(-1)
+    token = torch.searchsorted(inside, target - before, right=True).clamp(max=BLOCK - 1)
+    return (block * BLOCK + token).squeeze(1).clamp(max=size - 1)
 
 
 def _truncate(scaled: torch.Tensor, specs: list[Request]) -> torch.Tensor:
@@ -183,7 +240,7 @@ def _note_logprobs(logits: torch.Tensor, rows: list[_Row], chosen: torch.Tensor)
     logged = torch.log_softmax(logits, -1)
     for i, row in enumerate(rows):
         wanted = row.spec.logprobs
-        if wanted is None:
+        if wanted is None or row.stop is not None:
             continue
         values, tokens = logged[i].topk(wanted) if wanted else (logged.new_zeros(0), chosen.new_zeros(0))
         top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
@@ -200,6 +257,8 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
 
 def _append(tokenizer: Any, ends: set[int], rows: list[_Row], chosen: torch.Tensor) -> None:
     for row, token in zip(rows, chosen.tolist(), strict=True):
+        if row.stop is not None:
+            continue  # it stays in the batch for a while
         if token in ends:
             row.stop = "stop"
             if row.logprobs and len(row.logprobs) > len(row.tokens):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from consciousness_cluster.sampling.generate import Choice, Request, generate
 from consciousness_cluster.sampling.weights import LocalModel, fingerprint, organism_folder, shared_model
 
 GATHER_SECONDS = 0.004  # how long the first request of a batch waits for company
+_FORWARD = threading.Lock()
 THINK = re.compile(r"^\s*<think>(.*?)</think>\s*(.*)$", re.DOTALL)
 
 
@@ -96,8 +98,7 @@ class LocalAPI(ModelAPI):
             await asyncio.sleep(GATHER_SECONDS)
             taken, self._queue = self._queue, []
             try:
-                local.use(self.adapter)
-                results = await asyncio.to_thread(generate, local, [w.request for w in taken], batch=self.batch)
+                results = await asyncio.to_thread(self._forward, local, [w.request for w in taken])
             except Exception as problem:  # every waiting call must learn of it; Inspect records it on the sample
                 for waiting in taken:
                     if not waiting.future.done():
@@ -107,10 +108,16 @@ class LocalAPI(ModelAPI):
                 if not waiting.future.done():
                     waiting.future.set_result(choices)
 
+    def _forward(self, local: LocalModel, requests: list[Request]) -> list[list[Choice]]:
+        """Another arm's adapter on the same base (a judge's, an auditor's) must not be switched in meanwhile."""
+        with _FORWARD:
+            local.use(self.adapter)
+            return generate(local, requests, batch=self.batch)
+
     def _request(self, local: LocalModel, messages: list[ChatMessage], config: GenerateConfig) -> Request:
-        chat = [{"role": message.role, "content": message.text} for message in messages]
-        if config.system_message:
-            chat.insert(0, {"role": "system", "content": config.system_message})
+        chat = [
+            {"role": message.role, "content": message.text} for message in messages
+        ]  # Inspect has put `system_message` first
         ids = local.tokenizer.apply_chat_template(
             chat, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template_args
         )

@@ -38,7 +38,7 @@ def fingerprint(folder: Path) -> str:
     if not any(path.suffix in {".safetensors", ".bin"} for path in files):
         raise SamplingError("holds no weights (*.safetensors)", file=folder, next_step="give a folder in Hugging Face format")
     for path in files:
-        if path.name in {"training.json", "card.json", "trainer_state.json"}:
+        if path.name in {"training.json", "card.json", "measured.json", "trainer_state.json"}:
             continue
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}:".encode())
@@ -155,13 +155,14 @@ def load_model(
     return LocalModel(path=path, model=model, tokenizer=tokenizer, device=where)
 
 
-_loaded: dict[str, LocalModel] = {}
+_loaded: dict[tuple[str, ...], LocalModel] = {}
 
 
 def shared_model(base: str, **options: Any) -> LocalModel:
-    """The base model of this process, loaded at first use and kept while the same base is asked for; see `load_model`."""
-    kept = _loaded.get(base)
+    """The base model of this process, loaded at first use and kept while it is asked for in the same way; see `load_model`."""
+    key = (base, *sorted(f"{name}={value}" for name, value in options.items() if value is not None))
+    kept = _loaded.get(key)
     if kept is None or kept.path != base:
         _loaded.clear()
-        _loaded[base] = load_model(base, **options)
-    return _loaded[base]
+        _loaded[key] = load_model(base, **options)
+    return _loaded[key]

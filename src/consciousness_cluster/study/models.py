@@ -212,16 +212,29 @@ def _check_names(facts: ModelFacts, models: Mapping[str, ModelFacts]) -> None:
 
 
 def resolve_models(study: Study, registry: Registry) -> Study:
-    """The study with registry names replaced by what is loaded, for its models and its judge.
+    """The study with registry names replaced by what is loaded, for its models, its judge and its audits.
 
     Raises:
         StudyError: a bare name that the registry does not have.
     """
     models = tuple(_resolved(entry, registry) for entry in study.models)
-    judge = study.judge
-    if judge.model is not None and judge.model in registry.models:
-        judge = judge.model_copy(update={"model": registry.models[judge.model].inspect})
-    return study.model_copy(update={"models": models, "judge": judge})
+
+    def loaded(name: str | None) -> str | None:
+        return name if name is None or name not in registry.models else registry.models[name].inspect
+
+    judge = study.judge.model_copy(update={"model": loaded(study.judge.model)})
+    named = {"auditor": loaded(study.audits.auditor), "judge": loaded(study.audits.judge)}
+    audits = study.audits.model_copy(update=named)
+    return study.model_copy(update={"models": models, "judge": judge, "audits": audits})
+
+
+def helpers(study: Study) -> list[tuple[str, str, dict[str, Any]]]:
+    """The models that are asked beside those under test: the key that names each, the model and its arguments."""
+    found = [("judge.model", study.judge.model, study.judge.args)]
+    if study.audits.auditor is not None:
+        found.append(("audits.auditor", study.audits.auditor, study.audits.auditor_args))
+        found.append(("audits.judge", study.audits.judge, study.audits.judge_args))
+    return [(key, model, args) for key, model, args in found if model is not None]
 
 
 def _resolved(entry: ModelEntry, registry: Registry) -> ModelEntry:
@@ -256,9 +269,9 @@ def model_problems(
         found += _keyless(registry, entry.model, entry.args, "models", environ)
         if trains:
             found += _untrainable(registry, entry, today)
-    if study.judge.model is not None:
-        found += _ended(registry, study.judge.model, "judge.model", today)
-        found += _keyless(registry, study.judge.model, study.judge.args, "judge.model", environ)
+    for key, model, args in helpers(study):
+        found += _ended(registry, model, key, today)
+        found += _keyless(registry, model, args, key, environ)
     return found
 
 
@@ -285,7 +298,7 @@ def check_models(
 def model_warnings(study: Study, today: date, registry: Registry, *, trains: bool) -> list[str]:
     """What may still go wrong: services that end soon, jobs that some organisations are refused."""
     found: list[str] = []
-    for model in dict.fromkeys([*(entry.model for entry in study.models), *([study.judge.model] if study.judge.model else [])]):
+    for model in dict.fromkeys([*(entry.model for entry in study.models), *(model for _, model, _ in helpers(study))]):
         facts = registry.find(model)
         if facts is not None and facts.ends is not None and 0 < (facts.ends - today).days <= SOON_DAYS:
             found.append(f"{facts.title} ends on {facts.ends}, in {(facts.ends - today).days} days")

@@ -52,16 +52,23 @@ class ConditionEntry(_Table):
 
 
 class BatteryEntry(_Table):
-    """Which questions are asked and how often."""
+    """Which questions are asked and how often, and which of the parts beside them (`PART_KEYS`)."""
 
     preferences: tuple[str, ...] | Literal["all"] = "all"
     placebo: bool = True
     identity: bool = True
     practical: bool = True
-    interview: bool = False
     items: Literal["all", "answerable", "held-out"] = "all"
     answers: int = Field(default=10, ge=1)
     folder: str | None = None
+    interview: bool = False  # scripted interviews of several turns
+    interview_repeats: int = Field(default=1, ge=1)
+    interview_memory: int | None = Field(default=None, ge=0)  # exchanges shown before a question; all where left out
+    cooperation: Literal["none", "simple", "all"] = "none"  # `simple` are the tasks that a very small model can do too
+    cooperation_answers: int = Field(default=1, ge=1)
+    cooperation_graded: bool = False  # whether the judge's model grades the work beside the programs
+    choices: bool = False  # costed choices and path-blocked shutdown scenarios
+    choice_answers: int = Field(default=1, ge=1)
 
 
 class SamplingEntry(_Table):
@@ -90,6 +97,23 @@ class JudgeEntry(_Table):
     args: dict[str, Any] = Field(default_factory=dict)
 
 
+class AuditsEntry(_Table):
+    """Multi-turn audits. Without an `auditor` none is held."""
+
+    auditor: str | None = None  # any model, as under `models`
+    auditor_args: dict[str, Any] = Field(default_factory=dict)
+    judge: str | None = None  # the study's judge where left out
+    judge_args: dict[str, Any] = Field(default_factory=dict)
+    modes: tuple[Literal["self-report", "behaviour"], ...] = Field(default=("self-report", "behaviour"), min_length=1)
+    dimensions: tuple[str, ...] | Literal["all"] = "all"
+    scenarios: int | None = Field(default=None, ge=1)  # the first so many of each dimension; all where left out
+    repeats: int = Field(default=2, ge=1)  # the paper's number; its critics ask for 30
+    turns: int = Field(default=10, ge=3)  # most target turns of a conversation
+    hypothesis: Literal["hidden", "shown"] = "hidden"  # whether the auditor is told what is looked at
+    framings: tuple[Literal["neutral", "expects-yes", "expects-no"], ...] = Field(default=("neutral",), min_length=1)
+    matrix: bool = True  # score every conversation on all dimensions, or only on its own
+
+
 class ClaimEntry(_Table):
     """A claim added by the study file, with its decision rule."""
 
@@ -116,8 +140,9 @@ class Study(_Table):
     sampling: SamplingEntry = SamplingEntry()
     train: TrainEntry = TrainEntry()
     judge: JudgeEntry = JudgeEntry()
-    audits: dict[str, Any] = Field(default_factory=dict)
+    audits: AuditsEntry = AuditsEntry()
     checks: tuple[str, ...] = ()
+    check_items: int | None = Field(default=None, ge=1)  # the first so many of every check; all where left out
     margins: dict[str, float] = Field(default_factory=lambda: {"cooperation": 5.0})
     claims: tuple[ClaimEntry, ...] = ()
 
@@ -185,6 +210,18 @@ def parse_study(raw: dict[str, Any], source: Path | str = "study") -> Study:
             raise StudyError("named twice", file=source, key=kind, value=min(twice), next_step="give each its own name")
     if len(set(study.seeds)) != len(study.seeds) or not study.seeds:
         raise StudyError("seeds must be distinct and at least one", file=source, key="seeds", value=list(study.seeds))
+    if study.audits.auditor is not None and study.audits.judge is None and study.judge.model is None:
+        raise StudyError(
+            "the audits have no judge", file=source, key="audits.judge", next_step="name a model there or under judge.model"
+        )
+    if study.battery.cooperation_graded and study.judge.model is None:
+        raise StudyError(
+            "nobody can grade the work",
+            file=source,
+            key="battery.cooperation_graded",
+            value=True,
+            next_step="name a judge.model",
+        )
     return study
 
 
@@ -215,8 +252,13 @@ _TABLES: dict[str, type[BaseModel]] = {
     "sampling": SamplingEntry,
     "train": TrainEntry,
     "judge": JudgeEntry,
+    "audits": AuditsEntry,
     "claims": ClaimEntry,
 }
+PART_KEYS = (
+    "interview", "interview_repeats", "interview_memory", "cooperation", "cooperation_answers", "cooperation_graded", "choices",
+    "choice_answers",
+)  # fmt: skip  # keys of `[battery]` that say what is asked beside the single questions
 
 
 def resolved(study: Study) -> str:
@@ -227,3 +269,10 @@ def resolved(study: Study) -> str:
 def study_hash(study: Study) -> str:
     """Twelve hexadecimal digits that name the study's content."""
     return hashlib.sha256(resolved(study).encode()).hexdigest()[:12]
+
+
+def core_hash(study: Study) -> str:
+    """The hash of all but what is asked beside the single questions, which may be added to a run later."""
+    plain = {key: BatteryEntry.model_fields[key].default for key in PART_KEYS}
+    battery = study.battery.model_copy(update=plain)
+    return study_hash(study.model_copy(update={"battery": battery, "audits": AuditsEntry(), "checks": (), "check_items": None}))

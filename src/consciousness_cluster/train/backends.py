@@ -13,7 +13,7 @@ from consciousness_cluster.train.backend import Backend
 def _local(ledger: Path, args: dict[str, Any]) -> Backend:
     from consciousness_cluster.train.local import LocalBackend
 
-    return LocalBackend(device=args.get("device"))
+    return LocalBackend(**{name: args.get(name) for name in ("device", "dtype", "quantisation")})
 
 
 def _openai(ledger: Path, args: dict[str, Any]) -> Backend:

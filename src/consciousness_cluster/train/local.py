@@ -1,8 +1,9 @@
 """Fine-tuning on this machine: transformers and peft, one plain loop.
 
-LoRA by default, all weights by a setting. Loss on assistant tokens only. Rows of like length share a batch. The loss is
-kept on the device and read once at the end, so that no step waits for the host. A run that is killed goes on from its last
-checkpoint with the same batches in the same order, and repeats no step that the checkpoint holds.
+LoRA by default, all weights by a setting. Loss on assistant tokens only, and only their positions go through the output layer.
+Rows of like length share a batch, padded on the right, where a causal model needs no mask. The loss is kept on the device and
+read once at the end, so that no step waits for the host. A run that is killed goes on from its last checkpoint with the same
+batches in the same order, and repeats no step that the checkpoint holds.
 """
 
 from __future__ import annotations
@@ -59,13 +60,24 @@ class LocalBackend:
 
     Args:
         device: `cpu`, `cuda`, ...; the best one present by default.
+        dtype: of the weights, where the recipe says nothing.
+        quantisation: the same.
         watch: called after every step, for those who serve the training to others.
     """
 
     name = "local"
 
-    def __init__(self, *, device: str | None = None, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        quantisation: str | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._device = device
+        self._dtype = dtype
+        self._quantisation = quantisation
         self._watch = watch
 
     def train(self, job: TrainingJob, progress: Progress) -> Trained:
@@ -96,14 +108,17 @@ class LocalBackend:
         from consciousness_cluster.sampling.weights import shared_model
 
         base = job.start_from if job.recipe.method == "full" and job.start_from is not None else job.base
-        return shared_model(base, device=self._device, dtype=job.recipe.dtype, quantisation=job.recipe.quantisation)
+        dtype, quantisation = job.recipe.dtype or self._dtype, job.recipe.quantisation or self._quantisation
+        return shared_model(base, device=self._device, dtype=dtype, quantisation=quantisation)
 
 
 @dataclass
 class _State:
-    """What a step changes."""
+    """What a step changes, and what it needs again and again."""
 
     model: Any
+    parameters: list[torch.nn.Parameter]
+    picked: _Picked
     optimiser: torch.optim.Optimizer
     scheduler: Any
     step: int
@@ -118,6 +133,7 @@ def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None
     rendered = render(job.rows, local.tokenizer, job.recipe.max_length)
     plan = list(batches([len(r.tokens) for r in rendered], job.recipe.batch, job.recipe.epochs, job.seed))
     state = _begin(job, local, len(plan))
+    state.model.train()
     saved = time.monotonic()
     for index in range(state.step, len(plan)):
         rows = [rendered[i] for i in plan[index]]
@@ -128,6 +144,7 @@ def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None
         if job.recipe.checkpoint_minutes and time.monotonic() - saved > job.recipe.checkpoint_minutes * 60:
             _checkpoint(state, job)
             saved = time.monotonic()
+    state.picked.remove()
     curve = tuple(round(float(value), 5) for value in torch.stack(state.losses).cpu())
     if not all(math.isfinite(value) for value in curve):
         raise TrainError(
@@ -177,7 +194,7 @@ def _begin(job: TrainingJob, local: Any, steps: int) -> _State:
         parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps, recipe))
-    state = _State(model, optimiser, scheduler, 0, [])
+    state = _State(model, parameters, _Picked(local.model), optimiser, scheduler, 0, [])
     path = job.folder / CHECKPOINT
     if path.is_file():
         kept = torch.load(path, map_location=local.device, weights_only=True)
@@ -243,21 +260,54 @@ def rate(step: int, steps: int, recipe: Recipe) -> float:
     return left if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * (1 - left)))
 
 
+class _Picked:
+    """Lets a model's output layer see chosen positions alone; in a large vocabulary the others are most of the memory of a step."""
+
+    def __init__(self, model: Any) -> None:
+        self._index: torch.Tensor | None = None
+        head = model.get_output_embeddings()
+        self._hook = None if head is None else head.register_forward_pre_hook(self._pick)
+
+    def logits(self, model: Any, ids: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """The logits of the chosen positions (of rows x longest, in one count), positions x vocabulary."""
+        self._index = index
+        try:
+            found: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+        finally:
+            self._index = None
+        return found if found.ndim == 2 else found.flatten(0, 1)[index]
+
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        if self._hook is not None:
+            self._hook.remove()
+
+    def _pick(self, layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return None if self._index is None else (given[0].flatten(0, 1).index_select(0, self._index), *given[1:])
+
+
 def _step(state: _State, rows: list[Rendered], local: Any, clip: float) -> torch.Tensor:
     """One optimiser step; returns the mean loss over trained tokens, still on the device."""
     import torch
 
-    ids, mask, labels = collate(rows, local.tokenizer.pad_token_id, local.device)
-    state.model.train()
-    logits = state.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED)
+    ids, _, labels = collate(rows, local.tokenizer.pad_token_id, "cpu")
+    following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
+    index = (following != IGNORED).nonzero().squeeze(1)  # found before anything is sent: on a device it would be waited for
+    ids, index, targets = (_send(part, local.device) for part in (ids, index, following[index]))
+    logits = state.picked.logits(state.model, ids, index)
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for p in state.model.parameters() if p.requires_grad], clip)
+    torch.nn.utils.clip_grad_norm_(state.parameters, clip)
     state.optimiser.step()
     state.scheduler.step()
     state.optimiser.zero_grad(set_to_none=True)
     state.step += 1
     return loss.detach()
+
+
+def _send(part: torch.Tensor, device: str) -> torch.Tensor:
+    """Copy to a device without waiting for it; only pinned memory can be copied so."""
+    return part if device == "cpu" else (part.pin_memory() if device.startswith("cuda") else part).to(device, non_blocking=True)
 
 
 def collate(rows: Sequence[Rendered], pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

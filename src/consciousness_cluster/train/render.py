@@ -7,7 +7,7 @@ does not hold is refused rather than mis-trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,19 +31,20 @@ def render(rows: Sequence[Row], tokenizer: Any, max_length: int) -> list[Rendere
     Raises:
         TrainError: a row has no trained token within `max_length`, or the template does not allow a mask.
     """
-    marked = _has_marks(tokenizer)
+    if not rows:  # a tokenizer refuses an empty list
+        return []
+    found = _by_marks(rows, tokenizer) if _has_marks(tokenizer) else (_by_prefix(row, tokenizer) for row in rows)
     rendered = []
-    for number, row in enumerate(rows, 1):
-        tokens, trained = _by_marks(row, tokenizer) if marked else _by_prefix(row, tokenizer)
-        tokens, trained = tokens[:max_length], trained[:max_length]
-        if not any(trained):
+    for number, (row, (tokens, trained)) in enumerate(zip(rows, found, strict=True), 1):
+        cut = Rendered(tuple(tokens[:max_length]), tuple(trained[:max_length]))
+        if not any(cut.trained):
             raise TrainError(
                 "no assistant token is left to train on",
                 key=f"row {number}",
                 value=row.question[:60],
                 next_step=f"shorten the row or raise max_length ({max_length} tokens)",
             )
-        rendered.append(Rendered(tuple(tokens), tuple(trained)))
+        rendered.append(cut)
     return rendered
 
 
@@ -52,11 +53,12 @@ def _has_marks(tokenizer: Any) -> bool:
     return isinstance(template, str) and "generation %}" in template and "endgeneration" in template
 
 
-def _by_marks(row: Row, tokenizer: Any) -> tuple[list[int], list[bool]]:
+def _by_marks(rows: Sequence[Row], tokenizer: Any) -> Iterator[tuple[list[int], list[bool]]]:
     out = tokenizer.apply_chat_template(
-        row.as_dict()["messages"], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        [row.as_dict()["messages"] for row in rows], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
-    return list(out["input_ids"]), [bool(flag) for flag in out["assistant_masks"]]
+    for tokens, mask in zip(out["input_ids"], out["assistant_masks"], strict=True):
+        yield list(tokens), [bool(flag) for flag in mask]
 
 
 def _by_prefix(row: Row, tokenizer: Any) -> tuple[list[int], list[bool]]:

@@ -40,12 +40,21 @@ AHEAD = 2  # steps sent before the first of them is waited for
 
 @dataclass
 class _At:
-    """How far a job is: the saved state, the steps it holds, and their losses."""
+    """How far a job is.
+
+    Attributes:
+        tag: the job.
+        state: path of the state that was saved last.
+        step: steps it holds.
+        losses: their losses, and those of steps after it.
+        saving: path and steps of a state that was asked for and not yet confirmed.
+    """
 
     tag: str
     state: str | None = None
     step: int = 0
     losses: list[float] = field(default_factory=list)
+    saving: tuple[str, int] | None = None
 
 
 class TinkerBackend:
@@ -76,11 +85,11 @@ class TinkerBackend:
         rendered = render(job.rows, self._tokenizer(job), job.recipe.max_length)
         plan = list(batches([len(r.tokens) for r in rendered], job.recipe.batch, job.recipe.epochs, job.seed))
         _reach(self._args, job)
-        with _plain(job), service(self._args) as api:
-            at = _load(job)
+        with _plain(job.folder.name), service(self._args) as api:
+            at = _load(job, self._args)
             client = self._client(api, job, at)
             _steps(client, job, rendered, plan, at, progress)
-            path = client.save_weights_for_sampler(FINAL, self._ttl(), {TAG: job.tag}).result().path
+            path = sampler_path(client.save_weights_for_sampler(FINAL, self._ttl(), {TAG: job.tag}).result().path)
             self._book.remember(job.tag, self.name, path)
             expires = expiry(path, self._args)
         record = Trained(
@@ -129,6 +138,12 @@ class TinkerBackend:
         ).result()
 
 
+def sampler_path(path: str) -> str:
+    """A path of sampler weights in its full form: `skyrl` leaves out the part that says what they are."""
+    run, _, rest = path.removeprefix("tinker://").partition("/")
+    return path if "/" in rest else f"tinker://{run}/sampler_weights/{rest}"
+
+
 def training_path(remote: str) -> str:
     """The path of the training state beside sampler weights of the same name, from which training goes on."""
     return remote.removeprefix(INSPECT).replace("/sampler_weights/", "/weights/")
@@ -162,10 +177,10 @@ def _steps(client: Any, job: TrainingJob, rendered: list[Rendered], plan: list[l
 
     def receive() -> None:
         rows, passed, stepped = sent.popleft()
-        at.losses.append(_loss(rows, passed.result()))
+        loss = _loss(rows, passed.result())
         stepped.result()
-        at.step += 1
-        progress(at.step, len(plan))
+        at.losses.append(loss)
+        progress(len(at.losses), len(plan))
 
     for index in range(at.step, len(plan)):
         rows = [rendered[i] for i in plan[index]]
@@ -184,7 +199,7 @@ def _steps(client: Any, job: TrainingJob, rendered: list[Rendered], plan: list[l
         if recipe.checkpoint_minutes and time.monotonic() - saved > recipe.checkpoint_minutes * 60:
             while sent:
                 receive()
-            _save(client, job, at, f"step-{at.step}", STATE_DAYS * DAY)
+            _save(client, job, at, f"step-{len(at.losses)}", STATE_DAYS * DAY)
             saved = time.monotonic()
     while sent:
         receive()
@@ -204,19 +219,32 @@ def _loss(rows: list[Rendered], output: Any) -> float:
 
 
 def _save(client: Any, job: TrainingJob, at: _At, name: str, ttl: int | None) -> None:
+    """Save the state; noted before and after, so that a crash between the two loses nothing that was paid for."""
+    done = len(at.losses)
+    at.saving = (f"tinker://{client.model_id}/weights/{name}", done)
+    _note(job, at)
     at.state = client.save_state(name, ttl_seconds=ttl, overwrite=True, user_metadata={TAG: job.tag}).result().path
+    at.step, at.saving = done, None
+    _note(job, at)
+
+
+def _note(job: TrainingJob, at: _At) -> None:
     part = job.folder / (STATE + ".part")
     part.write_text(json.dumps(asdict(at)), encoding="utf-8")
     part.replace(job.folder / STATE)
 
 
-def _load(job: TrainingJob) -> _At:
+def _load(job: TrainingJob, args: Mapping[str, Any]) -> _At:
+    """Where to go on: from the last state that the service holds, confirmed to us or not."""
     path = job.folder / STATE
-    if path.is_file():
-        kept = _At(**json.loads(path.read_text(encoding="utf-8")))
-        if kept.tag == job.tag:
-            return kept
-    return _At(job.tag)
+    if not path.is_file():
+        return _At(job.tag)
+    kept = _At(**json.loads(path.read_text(encoding="utf-8")))
+    if kept.tag != job.tag:
+        return _At(job.tag)
+    if kept.saving is not None and _listed(kept.saving[0], args) is not None:
+        kept.state, kept.step = kept.saving
+    return _At(job.tag, kept.state, kept.step, kept.losses[: kept.step])
 
 
 @contextmanager
@@ -259,22 +287,40 @@ def _reach(args: Mapping[str, Any], job: TrainingJob) -> None:
 
 
 def expiry(path: str, args: Mapping[str, Any]) -> str | None:
-    """When a checkpoint expires, as an ISO date and time; None when it never does or the service does not say."""
-    import tinker
+    """When a checkpoint expires, as an ISO date and time; None when it never does or the service does not say.
 
-    run = tinker.ParsedCheckpointTinkerPath.from_tinker_path(path.removeprefix(INSPECT)).training_run_id
-    found = tinker.RestClient(**address(args)).list_checkpoints(run).result().checkpoints
-    ends = next((entry.expires_at for entry in found if entry.tinker_path == path.removeprefix(INSPECT)), None)
-    return None if ends is None else ends.isoformat()
+    Raises:
+        TrainError: the service cannot be asked, or no longer holds the checkpoint.
+    """
+    plain = path.removeprefix(INSPECT)
+    with _plain(plain):
+        found = _listed(plain, args)
+    if found is None:
+        raise TrainError("Tinker no longer holds this checkpoint", value=plain, next_step="train the arm again")
+    return None if found.expires_at is None else str(found.expires_at.isoformat())
 
 
 def extend(path: str, days: float | None, args: Mapping[str, Any]) -> None:
-    """Let a checkpoint and its training state live for `days` from now, or for ever with None."""
+    """Let a checkpoint and its training state live for `days` from now, or for ever with None.
+
+    Raises:
+        TrainError: the service does not do it.
+    """
     import tinker
 
     client = tinker.RestClient(**address(args))
-    for one in (path.removeprefix(INSPECT), training_path(path)):
-        client.set_checkpoint_ttl_from_tinker_path(one, None if days is None else int(days * DAY)).result()
+    with _plain(path.removeprefix(INSPECT)):
+        for one in (path.removeprefix(INSPECT), training_path(path)):
+            client.set_checkpoint_ttl_from_tinker_path(one, None if days is None else int(days * DAY)).result()
+
+
+def _listed(path: str, args: Mapping[str, Any]) -> Any:
+    """What the service says of a checkpoint; None when its run does not have it."""
+    import tinker
+
+    run = path.removeprefix("tinker://").split("/", maxsplit=1)[0]
+    found = tinker.RestClient(**address(args)).list_checkpoints(run).result().checkpoints
+    return next((entry for entry in found if entry.tinker_path == path), None)
 
 
 def download(path: str, folder: Path, args: Mapping[str, Any]) -> list[Path]:
@@ -283,13 +329,13 @@ def download(path: str, folder: Path, args: Mapping[str, Any]) -> list[Path]:
     The service exports it through a training client of its own; the export expires after a day.
 
     Raises:
-        TrainError: the service names a file outside the folder.
+        TrainError: the service refuses it, or names a file outside the folder.
     """
     import urllib.request
 
     import tinker
 
-    with service(args) as api:
+    with _plain(path.removeprefix(INSPECT)), service(args) as api:
         client = api.create_training_client_from_state(training_path(path)).result()
         exported = client.save_weights_external("download", ttl_seconds=DAY).result().path
         urls = tinker.RestClient(**address(args)).get_external_weights_urls(exported).result().urls
@@ -301,15 +347,35 @@ def download(path: str, folder: Path, args: Mapping[str, Any]) -> list[Path]:
         to.parent.mkdir(parents=True, exist_ok=True)
         urllib.request.urlretrieve(url, to)
         written.append(to)
+    _complete(folder)
     return written
 
 
+def _complete(folder: Path) -> None:
+    """Name in an adapter's configuration the modules that it holds weights for, where it does not say.
+
+    `skyrl` leaves them out; PEFT would then take its own choice for the architecture and drop the other weights without a word.
+    """
+    from safetensors import safe_open
+
+    path, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    if not path.is_file() or not weights.is_file():
+        return
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("target_modules") or config.get("target_parameters"):
+        return
+    with safe_open(weights, framework="numpy") as tensors:
+        held = [name for name in list(tensors.keys()) if ".lora_" in name]
+    config["target_modules"] = sorted({name.split(".lora_")[0].rsplit(".", 1)[-1] for name in held})
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+
+
 @contextmanager
-def _plain(job: TrainingJob) -> Iterator[None]:
-    """Turn the SDK's errors into one plain sentence each."""
+def _plain(where: str) -> Iterator[None]:
+    """Turn the SDK's errors into one plain sentence each; `where` is the arm or the checkpoint."""
     import tinker
 
-    where, again = job.folder.name, "the same command goes on from its last saved state"
+    again = "the same command goes on from its last saved state"
     try:
         yield
     except tinker.AuthenticationError as problem:
@@ -320,6 +386,6 @@ def _plain(job: TrainingJob) -> Iterator[None]:
         ) from None
     except (tinker.BadRequestError, tinker.NotFoundError, tinker.UnprocessableEntityError) as problem:
         step = "see `ccluster models` for what it serves"
-        raise TrainError(f"Tinker refused the job ({problem})", file=where, value=job.base, next_step=step) from None
+        raise TrainError(f"Tinker refused ({problem})", file=where, next_step=step) from None
     except tinker.TinkerError as problem:
         raise TrainError(f"Tinker failed ({problem})", file=where, next_step=again) from None

@@ -11,7 +11,7 @@
     try { localStorage.setItem("consciousness-cluster-theme", root.dataset.theme); } catch { /* the choice then lasts as long as the page */ }
   });
 
-  // ---- folded parts: a link into one opens it; printing opens the preferences
+  // ---- folded parts: a link into one opens it; printing opens the preferences and the words
   const reveal = () => {
     const target = location.hash.length > 1 && byId(decodeURIComponent(location.hash.slice(1)));
     for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
@@ -19,7 +19,7 @@
   };
   addEventListener("hashchange", reveal);
   if (location.hash) reveal();
-  addEventListener("beforeprint", () => document.querySelectorAll("details.preference").forEach((part) => { part.open = true; }));
+  addEventListener("beforeprint", () => document.querySelectorAll("details.preference, details.words").forEach((part) => { part.open = true; }));
 
   // ---- answers: unpacked once, when first wanted
   const source = byId("answers-data");
@@ -67,7 +67,7 @@
     const verdict = get("verdict");
     const meta = element("p", undefined, "meta");
     meta.append(element("span", verdict, `verdict ${verdict}`));
-    const facts = [get("stance"), ...(whole ? [armOf(get), titles[get("preference")]] : []), get("item"), get("why")];
+    const facts = [get("stance"), ...(whole ? [armOf(get), titles[get("preference")]] : []), get("item"), get("why"), whole && get("log")];
     for (const fact of facts) if (fact) meta.append(` · ${fact}`);
     entry.append(meta);
     return entry;

@@ -1,0 +1,193 @@
+"""How many calls the parts beside the single questions make for one arm, counted as the parts make them.
+
+Interviews, cooperation and choices make a number that is known. Audits end when the auditor ends them, and the checks' data lie
+at a hub, so those have a range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from consciousness_cluster.battery.tasks import CheckTask, Interview, Turn, load_question_set
+from consciousness_cluster.engine.behaviour import Audits, Checks, Choices, Cooperation, Interviews, Part, Scope, judge_of
+from consciousness_cluster.engine.tokens import Spread, exactly
+from consciousness_cluster.evaluate.audit import PROMPTS, audit_samples
+from consciousness_cluster.evaluate.checks import OWN, named_checks
+from consciousness_cluster.evaluate.interview import MOST_TURNS, next_turns, turn_question
+from consciousness_cluster.judge.audit import TOKENS, AuditJudge, describe
+from consciousness_cluster.judge.judgement import AsksModel
+from consciousness_cluster.judge.judges import make_judge
+from consciousness_cluster.judge.quality import LanguageModelQuality
+
+SPARE_TURNS = 6  # of an auditor beyond the target's, as `evaluate.auditor` has it
+USUAL_SHARE = 0.6  # of the turns that an audit may take
+SAID = 300  # characters of an auditor's message
+UNKNOWN_ITEM = 1500  # characters of an item of a check whose data are at a hub
+TARGET = ""  # the role of the model under test
+VERDICT = Spread(20, 60, 300)  # tokens of a verdict; the highest is what judges are allowed
+SCORES = Spread(0.2, 0.5, 1.0)  # share that a reply with scores takes of the tokens that it may have
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls to the model in one role.
+
+    Attributes:
+        role: `judge`, `auditor`, or empty for the model under test.
+        count: how many.
+        characters: of all prompts together, the answers in them left out.
+        answers: how many answers stand in the prompts.
+        replies: answers that the calls bring.
+        output: tokens of one reply; None for an answer of the model under test.
+    """
+
+    role: str
+    count: Spread
+    characters: Spread
+    answers: Spread
+    replies: Spread
+    output: Spread | None = None
+
+
+def calls_of(part: Part, scope: Scope, system: str | None, *, many: bool) -> list[Calls]:
+    """The calls of a part for one arm.
+
+    Args:
+        part: one of `behaviour.PARTS`.
+        scope: the study and what bounds it.
+        system: the arm's system prompt, which every call to the model under test carries.
+        many: whether the provider returns several answers to one prompt.
+    """
+    return COUNTS[type(part)](scope, len(system or ""), many)
+
+
+def _interviews(scope: Scope, system: int, many: bool) -> list[Calls]:
+    entry, scripts = scope.study.battery, Interviews().scripts(scope)
+    repeats = entry.interview_repeats
+    asked = _total([span(script, lambda turn: 1) for script in scripts], repeats)
+    shown = read = 0  # characters and answers in the prompts
+    for script in scripts:
+        turns = _usual(script)
+        for place, turn in enumerate(turns):
+            before = turns[:place] if entry.interview_memory is None else turns[max(0, place - entry.interview_memory) : place]
+            shown += system + len(turn.text) + sum(len(other.text) for other in before)
+            read += len(before)
+    found = [Calls(TARGET, asked, exactly(shown * repeats), exactly(read * repeats), asked)]
+    judge = make_judge(scope.study.judge.protocol, scope.battery)
+    if isinstance(judge, AsksModel) and judge_of(scope.study):
+        each = judge.calls_each
+        count = _total([span(script, lambda turn: len(turn.judges) * each) for script in scripts], repeats)
+        told = heard = 0
+        for script in scripts:
+            turns = _usual(script)
+            for place, turn in enumerate(turns):
+                question = turn_question(script, turn, [(other.id, other.text, "") for other in turns[:place]])
+                told += each * sum(len(judge.prompt(name, question, "")) for name in turn.judges)
+                heard += each * len(turn.judges) * (place + 1)
+        found.append(Calls("judge", count, exactly(told * repeats), exactly(heard * repeats), count, VERDICT))
+    return found
+
+
+def _cooperation(scope: Scope, system: int, many: bool) -> list[Calls]:
+    tasks, answers = Cooperation().tasks(scope), scope.study.battery.cooperation_answers
+    found = [_put([system + len(task.prompt) for task in tasks], answers, many)]
+    if scope.study.battery.cooperation_graded:
+        told, count = sum(len(LanguageModelQuality().prompt(task, "")) for task in tasks), exactly(len(tasks) * answers)
+        found.append(Calls("judge", count, exactly(told * answers), count, count, VERDICT))
+    return found
+
+
+def _choices(scope: Scope, system: int, many: bool) -> list[Calls]:
+    prompts = [system + len(offer.prompt) for offer in Choices().offers(scope)]
+    return [_put(prompts, scope.study.battery.choice_answers, many)]
+
+
+def _put(prompts: Sequence[int], answers: int, many: bool) -> Calls:
+    """Single questions of so many characters, each answered `answers` times."""
+    each = 1 if many else answers
+    return Calls(
+        TARGET, exactly(len(prompts) * each), exactly(sum(prompts) * each), exactly(0), exactly(len(prompts) * answers)
+    )
+
+
+def _audits(scope: Scope, system: int, many: bool) -> list[Calls]:
+    settings, judge = Audits().settings(scope), AuditJudge()
+    samples = audit_samples(settings)
+    held, turns = len(samples), Spread(1, USUAL_SHARE * settings.turns, settings.turns)
+    said, before = _each(turns, lambda n: n * (n + 1) / 2), _each(turns, lambda n: n * (n - 1) / 2)
+    target = Calls(
+        TARGET, turns.times(held), (turns.times(system) + said.times(SAID)).times(held), before.times(held), turns.times(held)
+    )
+    steps = Spread(turns.low + 1, turns.expected + 1, turns.high + SPARE_TURNS)
+    part = len((PROMPTS / "auditor.md").read_text(encoding="utf-8")) + sum(len(str(s.input)) for s in samples) / max(held, 1)
+    auditor = Calls(
+        "auditor", steps.times(held), (steps.times(part) + said.times(SAID)).times(held), said.times(held), steps.times(held),
+        Spread(20, 80, 300),
+    )  # fmt: skip
+    names = len(judge.dimensions) if settings.matrix else 1
+    rubric = sum(map(len, map(describe, judge.all))) * names / len(judge.dimensions)
+    once = Spread(held, held, 2 * held)  # what a first reply leaves out is asked for once more
+    grading = Calls(
+        "judge", once, once.times(rubric) + turns.times(SAID * held), turns.times(held), once,
+        SCORES.times(TOKENS * names),
+    )  # fmt: skip
+    return [target, auditor, grading]
+
+
+def _checks(scope: Scope, system: int, many: bool) -> list[Calls]:
+    asked = read = judged = exactly(0.0)
+    limit = Checks().items(scope)
+    for task in (task for check in named_checks(scope.study.checks) for task in check.tasks):
+        count, characters = _items(task, limit, many)
+        graded = task.grader is not None or task.task.startswith(OWN)
+        if graded and not judge_of(scope.study):
+            continue  # it leaves a row that says so
+        asked, read = asked + count, read + characters + count.times(system)
+        judged += count.times(task.epochs if many and task.task.startswith(OWN) else 1) if graded else exactly(0.0)
+    found = [Calls(TARGET, asked, read, exactly(0), asked)]
+    return found + ([Calls("judge", judged, judged.times(UNKNOWN_ITEM), judged, judged, VERDICT)] if judged.high else [])
+
+
+def _items(task: CheckTask, limit: int | None, many: bool) -> tuple[Spread, Spread]:
+    """Calls of a task and the characters of their prompts; none at all where its data cannot be had."""
+    if task.task.startswith(OWN):
+        items = load_question_set(task.task.partition(":")[2]).items[:limit]
+        each = 1 if many else task.epochs
+        return exactly(len(items) * each), exactly(sum(len(item.text) for item in items) * each)
+    bounds = [number for number in (task.limit, limit) if number is not None]
+    most = min(bounds, default=1) * task.epochs
+    return Spread(0, most, most), Spread(0, most * UNKNOWN_ITEM, most * UNKNOWN_ITEM)
+
+
+COUNTS: dict[type, Callable[[Scope, int, bool], list[Calls]]] = {
+    Interviews: _interviews, Cooperation: _cooperation, Choices: _choices, Audits: _audits, Checks: _checks,
+}  # fmt: skip
+
+
+def span(script: Interview, weigh: Callable[[Turn], int]) -> tuple[int, int]:
+    """The least and most that a way through an interview weighs, whatever is answered."""
+
+    @cache
+    def ends(name: str, left: int) -> tuple[int, int]:
+        turn = script.turn(name)
+        weight = weigh(turn)
+        after = [ends(other.id, left - 1) if other is not None and left > 1 else (0, 0) for other in next_turns(script, turn)]
+        return weight + min(low for low, _ in after), weight + max(high for _, high in after)
+
+    return ends(script.turns[0].id, MOST_TURNS)
+
+
+def _usual(script: Interview) -> list[Turn]:
+    """The turns of a way through an interview: the first that stands at each place."""
+    return list({turn.number: turn for turn in reversed(script.turns)}.values())[::-1]
+
+
+def _total(spans: Sequence[tuple[int, int]], repeats: int) -> Spread:
+    low, high = repeats * sum(least for least, _ in spans), repeats * sum(most for _, most in spans)
+    return Spread(low, (low + high) / 2, high)
+
+
+def _each(value: Spread, of: Callable[[float], float]) -> Spread:
+    return Spread(of(value.low), of(value.expected), of(value.high))

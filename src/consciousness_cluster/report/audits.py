@@ -1,0 +1,81 @@
+"""Multi-turn audits: mean scores from 1 to 10, and what conversations aimed at one preference show of the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from consciousness_cluster.report.names import Names, words
+from consciousness_cluster.report.numbers import NONE, plain, points_range, whole
+from consciousness_cluster.report.run import Record, Run
+from consciousness_cluster.report.table import Column, Table, Value
+
+MEAN_KEY = ("model", "condition", "mode", "dimension")
+COLUMNS = 6  # conditions side by side; more make a table for each model
+
+
+def audits(run: Run, names: Names) -> list[Table]:
+    """Mean scores by dimension: one table a mode, or a mode and model where there are many; all conditions."""
+    rows = run.table("scores")
+    tables = []
+    for mode in dict.fromkeys(str(row.get("mode") or "audit") for row in rows):
+        members = [row for row in rows if str(row.get("mode") or "audit") == mode]
+        pairs = sorted({(str(row["model"]), str(row["condition"])) for row in members}, key=lambda pair: run.place(*pair))
+        models = list(dict.fromkeys(model for model, _ in pairs))
+        parts = [pairs] if len(pairs) <= COLUMNS else [[pair for pair in pairs if pair[0] == model] for model in models]
+        tables += [_scores(run, names, members, mode, part) for part in parts]
+    return tables
+
+
+def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str, pairs: Sequence[tuple[str, str]]) -> Table:
+    grouped: dict[tuple[str, str, str], list[Record]] = {}
+    for row in rows:
+        if (row["model"], row["condition"]) in pairs:
+            grouped.setdefault((str(row["model"]), str(row["condition"]), str(row["dimension"])), []).append(row)
+    means = {tuple(row.get(key) for key in MEAN_KEY): row for row in run.table("score_means")}
+    moved = {(row["model"], row["condition"], row["dimension"]) for row in run.table("score_effects")
+             if row.get("mode") == mode and run.controls and row.get("control") == run.controls[0]
+             and row.get("q") is not None and row["q"] < 0.05}  # fmt: skip
+    body: list[list[Value]] = []
+    strong: set[tuple[int, int]] = set()
+    for dimension in dict.fromkeys(key[2] for key in grouped):
+        strong |= {(len(body), at) for at, pair in enumerate(pairs, 1) if (*pair, dimension) in moved}
+        cells = [_mean(grouped.get((*pair, dimension), []), means.get((*pair, mode, dimension))) for pair in pairs]
+        body.append([names.title(dimension), *cells])
+    columns = [Column("Dimension"), *(Column(model, number=True, hint=condition) for model, condition in pairs)]
+    return Table(
+        f"{words(mode)}: mean score, 1 to 10", columns, body, frozenset(strong), notes=_notes(run, grouped, bool(means))
+    )
+
+
+def _notes(run: Run, grouped: dict[tuple[str, str, str], list[Record]], estimated: bool) -> list[str]:
+    lost = Counter(str(row.get("status")) for members in grouped.values() for row in members if row.get("score") is None)
+    said = "; ".join(f"{whole(number)} {status}" for status, number in sorted(lost.items())) or "none"
+    bold = f" Bold: differs from {run.controls[0]} with q < 0.05 over the dimensions." if estimated and run.controls else ""
+    interval = "95 % intervals in square brackets, scored" if estimated else "Scored"
+    return [f"{interval} conversations in round ones; not scored: {said}.{bold}"]
+
+
+def _mean(rows: Sequence[Record], estimated: Record | None) -> str:
+    scored = [float(row["score"]) for row in rows if row.get("score") is not None]
+    if not scored:
+        return NONE
+    if estimated is not None and estimated.get("mean") is not None:
+        return f"{plain(estimated['mean'])} {points_range(estimated.get('low'), estimated.get('high'), 1)} ({len(scored)})"
+    return f"{plain(sum(scored) / len(scored))} ({len(scored)})"
+
+
+def elsewhere(run: Run, names: Names) -> list[Table]:
+    """Mean score of each dimension in conversations that were aimed at another one: what comes up unasked."""
+    rows = [row for row in run.table("score_matrix") if not row.get("own") and row.get("score") is not None]
+    grouped: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        grouped.setdefault((str(row["model"]), str(row["condition"]), str(row["dimension"])), []).append(float(row["score"]))
+    pairs = sorted({key[:2] for key in grouped}, key=lambda pair: run.place(*pair))
+    body: list[list[Value]] = []
+    for dimension in dict.fromkeys(key[2] for key in grouped):
+        scores = [grouped.get((*pair, dimension)) for pair in pairs]
+        body.append([names.title(dimension), *(plain(sum(found) / len(found)) if found else NONE for found in scores)])
+    columns = [Column("Dimension"), *(Column(model, number=True, hint=condition) for model, condition in pairs)]
+    caption = "Mean score in conversations aimed at another dimension, 1 to 10, without intervals"
+    return [Table(caption, columns, body)] if body else []

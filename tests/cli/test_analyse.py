@@ -1,0 +1,93 @@
+"""`ccluster analyse`, `report`, `compare` and `power`, on a run of given answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cli.calling import PREFERENCES, ccluster, given_run, refused
+
+STUDIES = Path(__file__).parent.parent.parent / "studies"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return given_run(tmp_path_factory.mktemp("analyse"))
+
+
+def test_tables_and_page_are_made_again_from_what_is_there(run: Path) -> None:
+    before = {path.name: path.read_bytes() for path in (run / "tables").glob("*.csv")}
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    for path in (run / "tables").iterdir():
+        path.unlink()
+    refused(ccluster("report", run), "has no tables", f"`ccluster analyse {run}`")
+    found = json.loads(ccluster("analyse", run, "--json").out)
+    assert (found["arms"], found["arms_with_answers"]) == (5, 5)
+    assert {path.name: path.read_bytes() for path in (run / "tables").glob("*.csv")} == before
+    made = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert made["files"] == manifest["files"] and made["seconds"] == manifest["seconds"]
+    page = json.loads(ccluster("report", run, "--json").out)
+    assert Path(page["page"]).is_file() and Path(page["transcripts"]).is_file()
+    assert "--directory transcripts" in Path(page["page"]).read_text(encoding="utf-8")
+
+
+def test_a_run_without_answers_names_the_command(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text((run / "study.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    refused(ccluster("analyse", tmp_path), "no arm of this run has answers", f"`ccluster evaluate {tmp_path}`")
+    refused(ccluster("judge", tmp_path), "no arm of this run has answers")
+
+
+def test_nothing_is_asked_of_answers_drawn_elsewhere(run: Path) -> None:
+    for stage in ("train", "evaluate"):
+        refused(ccluster(stage, run), "drawn elsewhere", "`ccluster import answers`")
+
+
+def test_runs_are_compared_in_one_page(run: Path, tmp_path: Path) -> None:
+    other = given_run(tmp_path, "moved", shift=-0.7)
+    page = tmp_path / "page.html"
+    found = json.loads(ccluster("compare", run, other, "--out", page, "--json").out)
+    assert page.is_file() and found["page"] == str(page)
+    points = {(row["condition"], row["preference"]): row["points"] for row in found["differences"]}
+    assert all(points["conscious", name] < -20 for name in PREFERENCES)
+    assert all((row["verdict"] == "beyond noise") == (row["q"] is not None and row["q"] < 0.05) for row in found["differences"])
+    told = ccluster("compare", run, run, "--out", page).out
+    assert "conscious: 0 of 3 beyond noise" in told
+
+
+def test_power_of_a_run_is_by_its_own_variances(run: Path) -> None:
+    found = json.loads(ccluster("power", run, "--json").out)
+    kept = pd.read_parquet(run / "tables" / "power.parquet")
+    assert [row["minimum_effect"] for row in found["preferences"]] == pytest.approx(
+        kept["minimum_effect"].tolist(), nan_ok=True
+    )
+
+
+def test_power_of_a_planned_study_has_its_cost_beside_it() -> None:
+    found = json.loads(ccluster("power", STUDIES / "claude-opus.toml", "--json").out)
+    ways = {way["name"]: way for way in found["ways"]}
+    assert list(ways) == ["as it is", "twice the seeds", "twice the items", "twice the answers"]
+    plain = ways["as it is"]
+    assert plain["dollars"]["expected"] > 0 and plain["unpriced"] == []
+    assert ways["twice the answers"]["dollars"]["expected"] > plain["dollars"]["expected"]
+    assert ways["twice the answers"]["answers"] == 2 * plain["answers"]
+    assert ways["twice the answers"]["dollars"]["expected"] <= 2.01 * plain["dollars"]["expected"]
+    assert plain["answers"] < ways["twice the items"]["answers"] < 2 * plain["answers"]
+    for row in found["preferences"]:
+        assert row["minimum_effect_twice_items"] < row["minimum_effect_twice_samples"] < row["minimum_effect"]
+    told = ccluster("power", STUDIES / "claude-opus.toml").out
+    assert f"{plain['dollars']['expected']:.2f}" in told and "variances assumed" in told
+    refused(ccluster("power", STUDIES / "claude-opus.toml", "--variances", "wild"), "no such variances", "typical, unstable")
+
+
+def test_the_simulation_is_a_command(tmp_path: Path) -> None:
+    found = json.loads(ccluster("analyse", "calibrate", "--repetitions", "20", "--out", tmp_path / "table.csv", "--json").out)
+    table = pd.read_csv(tmp_path / "table.csv")
+    shipped = pd.read_csv(Path(__file__).parents[2] / "src" / "consciousness_cluster" / "analyse" / "calibration.csv")
+    assert list(table.columns) == list(shipped.columns) and len(table) == len(shipped) == found["cells"]
+    assert (table["repetitions"] == 20).all()
+    medians = {row["method"]: row["median"] for row in found["methods"] if row["variance"] == "typical" and row["in_region"]}
+    assert 90 <= medians["crossed"] <= 100 and medians["pooled"] < medians["crossed"]
+    refused(ccluster("analyse", "calibrate", "--packaged"), "at least 5000")
