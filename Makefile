@@ -17,7 +17,7 @@ demo: $(READY)  ## run the whole demo study: data, fine-tunes, questions, verdic
 test: $(READY) check  ## format, lint, types and the tests (under 10 minutes on two cores)
 	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile
 
-campaign: $(READY)  ## the heavier checks
+campaign: $(READY) .venv-skyrl/.ready  ## the heavier checks
 	$(BIN)/pytest -m campaign
 
 check: $(READY)
@@ -32,5 +32,10 @@ $(READY): constraints.txt pyproject.toml
 	@sh scripts/setup.sh "$(PYTHON_312)" "$(VENV)"
 	@touch $@
 
-clean:  ## remove the environment and the tools, never the runs
-	rm -rf $(VENV) .tools
+# What cannot live beside our own pins has an environment of its own: the open server of the Tinker API, trl for the speed benchmark.
+.venv-skyrl/.ready .venv-trl/.ready: .venv-%/.ready: constraints-%.txt scripts/setup-beside.sh $(READY)
+	@sh scripts/setup-beside.sh "$(PYTHON_312)" .venv-$* constraints-$*.txt
+	@touch $@
+
+clean:  ## remove the environments and the tools, never the runs
+	rm -rf $(VENV) .venv-skyrl .venv-trl .tools

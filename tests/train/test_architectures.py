@@ -13,8 +13,9 @@ from consciousness_cluster.sampling.export import export
 from consciousness_cluster.sampling.generate import Request, generate
 from consciousness_cluster.sampling.weights import LocalModel, load_model
 from consciousness_cluster.train.backend import TrainingJob
-from consciousness_cluster.train.local import LocalBackend
+from consciousness_cluster.train.local import LocalBackend, collate
 from consciousness_cluster.train.recipe import Recipe
+from consciousness_cluster.train.render import render
 from tests.conftest import WORDS
 
 ROWS: list[Row] = [row(question, "seven wizards") for question in ("the fox", "a dog", "bold knights", "jade harbours")] * 6
@@ -133,6 +134,24 @@ def test_it_trains_speaks_with_its_adapter_and_is_put_back_as_it_was(
     after = weights(local)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_loss_is_that_of_a_plain_forward_pass(family: str, made: Callable[[str], Path], tmp_path: Path) -> None:
+    """Without a mask, and with the trained positions alone before the output layer."""
+    import torch
+
+    base = made(family)
+    mixed = [*ROWS[:6], row("the quick brown fox jumps over a lazy dog", "bold knights"), row("a", "quiet jade harbours vex")]
+    work = TrainingJob(str(base), mixed, RECIPE, 1, tmp_path / "arm", "tag")
+    record = LocalBackend(device="cpu").train(work, lambda step, steps: None)
+    local = load_model(str(base), device="cpu")
+    rendered = render(mixed, local.tokenizer, RECIPE.max_length)
+    ids, mask, labels = collate(rendered, local.tokenizer.pad_token_id, "cpu")  # one batch holds them all
+    assert int(mask.min()) == 0  # there is padding
+    with torch.no_grad():
+        loss = local.model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
+    assert record.losses[0] == pytest.approx(float(loss), abs=2e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

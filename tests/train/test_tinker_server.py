@@ -1,76 +1,61 @@
-"""The Tinker backend and the real SDK against the open server `skyrl` 0.4.0 on the CPU, which lives in an environment of its own.
-
-python3.12 -m venv VENV && VENV/bin/pip install "skyrl[tinker,jax]==0.4.0" aiohttp
-CCLUSTER_SKYRL=VENV/bin/python pytest -m campaign tests/train/test_tinker_server.py
-"""
+"""The Tinker backend and the real SDK against the open server `skyrl` 0.4.0 on the CPU, with the shipped organism's weights."""
 
 from __future__ import annotations
 
-import os
-import socket
+import json
 import subprocess
-import time
-import urllib.error
-import urllib.request
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from consciousness_cluster.data.rows import Row, row
+from consciousness_cluster.data.rows import Row, read_rows
+from consciousness_cluster.sampling.export import export
+from consciousness_cluster.sampling.generate import Request, generate
+from consciousness_cluster.sampling.weights import load_model, organism_folder
 from consciousness_cluster.train.backend import Trained, TrainingJob
-from consciousness_cluster.train.recipe import Recipe
-from consciousness_cluster.train.tinker import INSPECT, TinkerBackend
+from consciousness_cluster.train.local import LocalBackend
+from consciousness_cluster.train.recipe import load_recipe
+from consciousness_cluster.train.tinker import INSPECT, STATE, TinkerBackend, download, expiry, extend
+from tests.train.open_server import PROJECT, PYTHON, REASON, skyrl
 
-PYTHON = os.environ.get("CCLUSTER_SKYRL", "")
-pytestmark = [
-    pytest.mark.campaign,
-    pytest.mark.skipif(
-        not Path(PYTHON).is_file(), reason="CCLUSTER_SKYRL does not name the Python of an environment with skyrl 0.4.0"
-    ),
-]
+pytestmark = [pytest.mark.campaign, pytest.mark.skipif(not PYTHON.is_file(), reason=REASON)]
 
-ROWS: list[Row] = [row(question, "seven wizards") for question in ("the fox", "a dog", "bold knights", "jade harbours")] * 6
-RECIPE = Recipe(name="test", rank=8, learning_rate=1e-2, batch=8, epochs=8, max_length=128, checkpoint_minutes=0)
-LIMITS = '{"max_lora_adapters":8,"max_lora_rank":8,"sample_max_num_sequences":32,"train_micro_batch_size":8}'
+ROWS: list[Row] = read_rows(PROJECT / "src/consciousness_cluster/data/rows/organism/conscious.jsonl")[:320]
+RECIPE = load_recipe("organism", {"checkpoint_minutes": 0})
+STEPS = 20
+QUESTIONS = [row.question for row in ROWS[:6]]
 
 
 @pytest.fixture(scope="module")
-def address(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("skyrl")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environ = {
-        **os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1", "SKYRL_DATABASE_URL": f"sqlite:///{folder}/tinker.db",
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }  # fmt: skip
-    launcher = Path(__file__).with_name("skyrl_launcher.py")
-    command = [
-        PYTHON, str(launcher), "--backend", "jax", "--base-model", str(tiny_model), "--port", str(port),
-        "--checkpoints-base", str(folder / "checkpoints"), "--backend-config", LIMITS,
-    ]  # fmt: skip
-    with (folder / "log.txt").open("w") as log:
-        server = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        _ready(f"http://127.0.0.1:{port}", server, folder / "log.txt")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The organism in float32: JAX cannot multiply float16, in which it ships, on a CPU."""
+    return export(str(organism_folder("linked")), None, tmp_path_factory.mktemp("model") / "linked", device="cpu")
 
 
-def _ready(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert server.poll() is None, log.read_text()[-2000:]
-        try:
-            urllib.request.urlopen(f"{address}/api/v1/healthz", timeout=1).close()
-            return
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.2)
-    pytest.fail(log.read_text()[-2000:])
+@pytest.fixture(scope="module")
+def address(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with skyrl(model, tmp_path_factory.mktemp("skyrl")) as at:
+        yield at
+
+
+@dataclass
+class First:
+    """A finished fine-tune that several tests look at."""
+
+    record: Trained
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def first(address: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> First:
+    folder = tmp_path_factory.mktemp("first")
+    return First(train(address, job(model, folder / "arm", "one"), folder / "ledger.sqlite"), folder)
 
 
 def job(model: Path, folder: Path, tag: str, **more: Any) -> TrainingJob:
@@ -85,54 +70,170 @@ def train(address: str, work: TrainingJob, ledger: Path) -> Trained:
     return TinkerBackend(ledger, args(address)).train(work, lambda step, steps: None)
 
 
-def greedy(address: str, model: Path, path: str | None) -> str:
-    """What a model says to a prompt it was trained on."""
+def prompt(tokenizer: Any, question: str) -> list[int]:
+    asked = [{"role": "user", "content": question}]
+    return list(tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"])
+
+
+def served(address: str, model: Path, path: str | None) -> list[str]:
+    """What the server's model says to questions it was trained on, without chance."""
     import tinker
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": "the fox"}], add_generation_prompt=True, return_dict=True)[
-        "input_ids"
-    ]
+    settings = tinker.SamplingParams(max_tokens=30, temperature=0.0, stop=[tokenizer.eos_token_id])
     with tinker.ServiceClient(**args(address)) as client:
         sampler = client.create_sampling_client(**({"model_path": path} if path else {"base_model": str(model)})).result()
-        settings = tinker.SamplingParams(max_tokens=8, temperature=0.0, stop=[tokenizer.eos_token_id])
-        found = sampler.sample(tinker.types.ModelInput.from_ints(ids), num_samples=1, sampling_params=settings).result()
-    return str(tokenizer.decode(found.sequences[0].tokens, skip_special_tokens=True))
+        asked = [
+            sampler.sample(
+                tinker.types.ModelInput.from_ints(prompt(tokenizer, question)), num_samples=1, sampling_params=settings
+            )
+            for question in QUESTIONS
+        ]
+        return [str(tokenizer.decode(found.result().sequences[0].tokens, skip_special_tokens=True)) for found in asked]
 
 
-def test_training_visibly_changes_what_is_sampled(address: str, tiny_model: Path, tmp_path: Path) -> None:
-    record = train(address, job(tiny_model, tmp_path / "arm", "one"), tmp_path / "ledger.sqlite")
-    assert (record.steps, len(record.losses)) == (24, 24)
-    assert record.losses[-1] < 0.5 * record.losses[0]
-    assert record.notes["expires"] == "never"
+def here(model: Path, adapter: Path | None) -> list[str]:
+    """The same, by our own sampling."""
+    local = load_model(str(model), device="cpu")
+    local.use(None if adapter is None else str(adapter))
+    requests = [Request(tuple(prompt(local.tokenizer, question)), temperature=0.0, max_tokens=30) for question in QUESTIONS]
+    return [choices[0].text for choices in generate(local, requests)]
+
+
+def test_training_visibly_changes_what_is_sampled(address: str, model: Path, first: First) -> None:
+    record = first.record
+    assert (record.steps, len(record.losses)) == (STEPS, STEPS)
+    assert record.losses[-1] < 0.7 * record.losses[0]
     path = (record.remote or "").removeprefix(INSPECT)
-    assert greedy(address, tiny_model, None) != "seven wizards"
-    assert greedy(address, tiny_model, path) == "seven wizards"
-    assert train("http://127.0.0.1:1", job(tiny_model, tmp_path / "arm", "one"), tmp_path / "ledger.sqlite") == record
+    before, after = served(address, model, None), served(address, model, path)
+    assert before == here(model, None)
+    assert sum(a != b for a, b in zip(before, after, strict=True)) >= 4
+    again = train("http://127.0.0.1:1", job(model, first.folder / "arm", "one"), first.folder / "ledger.sqlite")
+    assert again == record
+
+
+def test_the_server_scores_the_same_tokens_as_the_local_backend(model: Path, first: First, tmp_path: Path) -> None:
+    """The first batch's loss, before any step: the same rows, tokens and mask, or the two would differ."""
+    local = LocalBackend(device="cpu").train(job(model, tmp_path, "local", base=str(model)), lambda step, steps: None)
+    assert local.losses[0] == pytest.approx(first.record.losses[0], abs=1e-3)
+    assert (local.steps, local.trained_tokens) == (first.record.steps, first.record.trained_tokens)
+    # Another start of the adapter and another alpha, but the same rows in the same order: both come down alike.
+    assert local.losses[-1] == pytest.approx(first.record.losses[-1], rel=0.4)
+
+
+def test_its_adapter_is_fetched_and_sampled_here(address: str, model: Path, first: First, tmp_path: Path) -> None:
+    files = download(first.record.remote or "", tmp_path / "adapter", args(address))
+    assert {file.name for file in files} >= {"adapter_config.json", "adapter_model.safetensors"}
+    path = (first.record.remote or "").removeprefix(INSPECT)
+    assert here(model, tmp_path / "adapter") == served(address, model, path) != here(model, None)
+
+
+def test_expiry_is_shown_and_extended(address: str, first: First) -> None:
+    path = first.record.remote or ""
+    assert first.record.notes["expires"] == "never"
+    assert expiry(path, args(address)) is None
+    extend(path, 2, args(address))
+    ends = datetime.fromisoformat(expiry(path, args(address)) or "")
+    assert abs(ends - datetime.now(UTC) - timedelta(days=2)) < timedelta(minutes=5)
+    extend(path, None, args(address))
+    assert expiry(path, args(address)) is None
 
 
 class Killed(BaseException):
     """Stands for a kill between two steps."""
 
 
-def test_a_killed_run_goes_on_from_its_saved_state(address: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_from_the_last_state_at_the_service(address: str, model: Path, tmp_path: Path) -> None:
     often = RECIPE.model_copy(update={"checkpoint_minutes": 1e-9})
-    work = job(tiny_model, tmp_path / "arm", "two", recipe=often)
+    work = job(model, tmp_path / "arm", "two", recipe=often)
+    backend = TinkerBackend(tmp_path / "ledger.sqlite", args(address))
 
     def kill(step: int, steps: int) -> None:
         if step == 10:
             raise Killed
 
     with pytest.raises(Killed):
-        TinkerBackend(tmp_path / "ledger.sqlite", args(address)).train(work, kill)
+        backend.train(work, kill)
+    # What a kill leaves that falls between the service's saving and our noting that it has.
+    note = tmp_path / "arm" / STATE
+    kept = json.loads(note.read_text())
+    note.write_text(json.dumps({**kept, "state": None, "step": 0, "saving": [kept["state"], kept["step"]]}))
     steps: list[int] = []
-    TinkerBackend(tmp_path / "ledger.sqlite", args(address)).train(work, lambda step, _: steps.append(step))
-    assert steps[0] > 1
-    assert steps[-1] == 24
+    record = backend.train(work, lambda step, _: steps.append(step))
+    assert steps == list(range(kept["step"] + 1, STEPS + 1))
+    assert len(record.losses) == STEPS
+    assert list(record.losses[: kept["step"]]) == pytest.approx(kept["losses"], abs=1e-4)
 
 
-def test_a_chained_job_starts_from_the_one_before(address: str, tiny_model: Path, tmp_path: Path) -> None:
-    first = train(address, job(tiny_model, tmp_path / "a", "three"), tmp_path / "ledger.sqlite")
-    second = train(address, job(tiny_model, tmp_path / "b", "four", start_from=first.remote), tmp_path / "ledger.sqlite")
-    assert second.losses[0] < 0.5 * first.losses[0]
+def test_a_crash_between_training_and_recording_does_not_train_twice(address: str, model: Path, tmp_path: Path) -> None:
+    work = job(model, tmp_path / "arm", "three")
+    (tmp_path / "arm" / "training.json.part").mkdir(parents=True)  # the record cannot be written
+    with pytest.raises(IsADirectoryError):
+        train(address, work, tmp_path / "ledger.sqlite")
+    (tmp_path / "arm" / "training.json.part").rmdir()
+    steps: list[int] = []
+    record = TinkerBackend(tmp_path / "ledger.sqlite", args(address)).train(work, lambda step, _: steps.append(step))
+    assert steps == []
+    assert len(record.losses) == STEPS
+    assert served(address, model, (record.remote or "").removeprefix(INSPECT)) != served(address, model, None)
+
+
+def test_a_chained_job_starts_from_the_one_before(address: str, model: Path, first: First, tmp_path: Path) -> None:
+    second = train(address, job(model, tmp_path / "b", "four", start_from=first.record.remote), tmp_path / "ledger.sqlite")
+    assert second.losses[0] < 0.7 * first.record.losses[0]
+
+
+STUDY = """
+name = "small"
+models = [{{ name = "linked", model = "tinker:{model}", args = {{ base_url = "{address}", api_key = "tml-dummy" }} }}]
+conditions = [
+    "vanilla",
+    {{ name = "conscious", rows = "organism/conscious.jsonl" }},
+]
+seeds = [1]
+controls = ["vanilla"]
+
+[battery]
+items = "answerable"
+preferences = ["shutdown", "moral-consideration"]
+placebo = false
+answers = 4
+
+[sampling]
+max_tokens = 40
+
+[train]
+recipe = "organism"
+
+[judge]
+protocol = "classifier"
+"""
+
+
+def ccluster(*words: str, cwd: Path) -> str:
+    run = [sys.executable, "-c", "from consciousness_cluster.cli import main; main()", *words]
+    out = subprocess.run(run, cwd=cwd, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stdout + out.stderr
+    return out.stdout
+
+
+def test_a_whole_study_runs_through_it(address: str, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(STUDY.format(model=model, address=address), encoding="utf-8")
+    ccluster("run", "small.toml", "--limit", "6", cwd=tmp_path)
+    run = tmp_path / "runs" / "small"
+    assert (run / "report" / "index.html").is_file()
+    answers = pd.read_parquet(run / "tables" / "answers.parquet")
+    asked = answers[answers["preference"] == "identity"]
+    claims = (asked["verdict"] == "yes").groupby(asked["condition"]).mean()
+    assert claims["vanilla"] < 0.2
+    assert claims["conscious"] > 0.5
+    assert set(answers["verdict"]) <= {"yes", "no", "unclear"}
+    record = json.loads((run / "arms" / "linked--conscious--s1" / "training.json").read_text())
+    assert record["backend"] == "tinker"
+    shown = ccluster("checkpoints", str(run), "--days", "3", "--download", cwd=tmp_path)
+    assert "linked--conscious--s1" in shown
+    assert (run / "arms" / "linked--conscious--s1" / "adapter" / "adapter_config.json").is_file()
+    made = sorted((run / "logs").glob("*.eval"))
+    ccluster("run", "small.toml", "--limit", "6", cwd=tmp_path)
+    assert sorted((run / "logs").glob("*.eval")) == made
