@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,20 @@ def prompt(local: LocalModel, text: str) -> tuple[int, ...]:
         [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
     )
     return tuple(ids["input_ids"])
+
+
+def test_an_adapter_with_tensors_that_would_be_left_out_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = load_model(str(tiny_model), device="cpu")
+    get_peft_model(base.model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])).save_pretrained(tmp_path)
+    config = tmp_path / "adapter_config.json"
+    fresh = load_model(str(tiny_model), device="cpu")
+    fresh.use(str(tmp_path))  # as it was written, it loads
+    fresh.use(None)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": ["q_proj"]}))
+    with pytest.raises(SamplingError, match="gives no place, such as"):
+        fresh.use(str(tmp_path))
 
 
 def test_greedy_answers_equal_those_of_transformers_in_a_mixed_batch(local: LocalModel) -> None:

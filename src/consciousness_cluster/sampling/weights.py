@@ -95,10 +95,32 @@ class LocalModel:
             wrapped = PeftModel.from_pretrained(self.model, adapter)
         except (RuntimeError, ValueError) as problem:
             raise SamplingError(f"does not fit the base model: {problem}", file=adapter, value=self.path) from None
+        left_out = _left_out(wrapped, Path(adapter))
+        if left_out:
+            raise SamplingError(
+                f"holds {len(left_out)} tensors that its adapter_config.json gives no place, such as {left_out[0]}",
+                file=adapter,
+                key="target_modules",
+                next_step="name every adapted layer there",
+            )
         self._originals = {names[id(value)]: value.detach().clone() for value in _touched(wrapped) if id(value) in names}
         with torch.no_grad():
             self.model = wrapped.merge_and_unload()
         self.model.eval()
+
+
+def _left_out(wrapped: Any, adapter: Path) -> list[str]:
+    """The adapter's tensors that were not loaded: PEFT leaves out in silence what its configuration does not name."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    path = adapter / "adapter_model.safetensors"
+    if not path.is_file():
+        return []
+    with safe_open(path, framework="pt") as opened:
+        held = [name for name in opened.keys() if "lora_" in name]  # noqa: SIM118  it is no mapping
+    loaded = get_peft_model_state_dict(wrapped)
+    return [name for name in held if name not in loaded]
 
 
 def _touched(wrapped: Any) -> Iterator[torch.Tensor]:

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Query
 from fastapi.exceptions import HTTPException
 from pydantic import BaseModel, ValidationError
 
+from consciousness_cluster.data.rows import NEWLINE
 from consciousness_cluster.serve.chat import ChatRequest
 from consciousness_cluster.serve.store import Store
 from consciousness_cluster.serve.wire import error_body, new_id, page, refusal
@@ -89,7 +90,9 @@ def _to(batch: dict[str, Any], status: str) -> None:
 async def _run(batch: dict[str, Any], store: Store, answer: Answer) -> None:
     try:
         lines = [
-            json.loads(line) for line in store.content(batch["input_file_id"]).read_text(encoding="utf-8").splitlines() if line
+            json.loads(line)
+            for line in NEWLINE.split(store.content(batch["input_file_id"]).read_text(encoding="utf-8"))
+            if line.strip()
         ]
     except (UnicodeDecodeError, json.JSONDecodeError) as problem:
         error = {"code": "invalid_json_line", "message": str(problem), "param": None, "line": None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from consciousness_cluster.data.rows import Row, parse_row
+from consciousness_cluster.data.rows import NEWLINE, Row, parse_row
 from consciousness_cluster.errors import DataError
 
 LEAST = 10  # examples that a job needs
@@ -41,7 +41,7 @@ def check_file(
     """
     rows: list[Row] = []
     try:
-        for number, line in enumerate(content.decode("utf-8").splitlines(), 1):
+        for number, line in enumerate(NEWLINE.split(content.decode("utf-8")), 1):
             if line.strip():
                 rows.append(parse_row(line, "the file", number))
     except UnicodeDecodeError:
