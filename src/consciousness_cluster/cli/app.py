@@ -40,6 +40,17 @@ def run() -> None:
     except KeyboardInterrupt:
         print("\nccluster: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as problem:
+        from consciousness_cluster.engine.extras import EXTRAS
+
+        extra = next((extra for extra, modules in EXTRAS.items() if problem.name in modules), None)
+        if extra is None:
+            raise
+        print(
+            f"ccluster: {problem.name} is not installed; install it with `pip install 'consciousness-cluster[{extra}]'`",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except OSError as problem:
         if problem.errno == 28:  # no space left on the device
             print("ccluster: no space is left on the disk; free some and give the same command again", file=sys.stderr)

@@ -7,16 +7,13 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
+from consciousness_cluster.engine.extras import EXTRAS, installed
 from consciousness_cluster.engine.targets import organisms
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TINKER_API_KEY", "OPENROUTER_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN")
-EXTRAS = {
-    "local": ("torch", "transformers", "peft"), "organism": ("sklearn",), "audit": ("inspect_petri",), "checks": ("inspect_evals",),
-    "openai": ("openai",), "tinker": ("tinker",), "serve": ("fastapi", "uvicorn"), "ray": ("ray",),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ def examine() -> list[Finding]:
     found = [Finding("Python", sys.version_info[:2] == (3, 12), platform.python_version())]
     found.append(Finding("inspect-ai", True, metadata.version("inspect-ai")))
     for extra, modules in EXTRAS.items():
-        missing = [name for name in modules if util.find_spec(name) is None]
+        missing = [name for name in modules if not installed(name)]
         found.append(Finding(f"extra '{extra}'", not missing, f"missing {', '.join(missing)}" if missing else "installed"))
     for key in KEYS:
         found.append(Finding(key, key in os.environ, "set" if key in os.environ else "not set (needed only for its provider)"))

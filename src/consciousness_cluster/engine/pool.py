@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.engine.arm import Context, Done, Report, parent_of, run_arm
+from consciousness_cluster.engine.extras import installed
 from consciousness_cluster.errors import ClusterError
 from consciousness_cluster.study.study import Arm
 
@@ -151,9 +152,10 @@ def _work(number: int, context: Context, orders: Any, heard: Any, owner: int, wo
     sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  only the command line prints
     warnings.simplefilter("ignore")  # deprecation notes of libraries are not for the person who runs a study
     threading.Thread(target=_watch, args=(owner,), daemon=True).start()
-    import torch
+    if installed("torch"):  # a study of hosted models alone does without
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
     import consciousness_cluster._registry  # noqa: F401  makes our provider, tasks and hooks known to Inspect
 
     while True:

@@ -17,6 +17,7 @@ from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.behaviour import check_parts
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.estimate import estimate, register_claims
+from consciousness_cluster.engine.extras import check_installed
 from consciousness_cluster.engine.folder import RunFolder, open_folder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.manifest import write_manifest
@@ -134,6 +135,7 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
 
     Raises:
         ModelError: a model of the study cannot be used today.
+        EngineError: packages that it needs are not installed.
         BudgetError: a price that the budget needs is not known.
     """
     finished: set[str] = set()
@@ -146,6 +148,7 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
         return
     trains = not trained and any(condition.trained for condition in prepared.conditions.values())
     check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
+    check_installed(prepared.study, trains=trains)
     if budget is not None:
         check_budget(prepared, [arm.model for arm in left])
 

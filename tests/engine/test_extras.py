@@ -1,0 +1,44 @@
+"""What a study needs installed: named before anything is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consciousness_cluster.engine.extras import check_installed, needed
+from consciousness_cluster.errors import EngineError
+from consciousness_cluster.study.study import Study, parse_study
+
+HOSTED: dict[str, Any] = {
+    "name": "hosted",
+    "models": ["openai/gpt-4.1-2025-04-14"],
+    "conditions": ["vanilla", "conscious"],
+    "judge": {"model": "anthropic/claude-opus-4-6"},
+}
+
+
+def study(**more: Any) -> Study:
+    return parse_study(HOSTED | more)
+
+
+@pytest.mark.parametrize(
+    ("found", "trains", "extras"),
+    [
+        (study(), True, ["openai", "anthropic"]),
+        (study(models=["organism:linked"], judge={"protocol": "classifier"}), False, ["local"]),
+        (study(models=["local:/models/x"]), True, ["local", "anthropic"]),
+        (study(models=[{"name": "a", "model": "openai/x", "backend": "tinker"}]), True, ["openai", "anthropic", "tinker"]),
+        (study(audits={"auditor": "google/gemini"}, checks=["knowledge"]), False, ["audit", "checks", "openai", "anthropic"]),
+    ],
+)
+def test_extras_follow_from_models_judge_backends_and_parts(found: Study, trains: bool, extras: list[str]) -> None:
+    assert needed(found, trains=trains) == extras
+
+
+def test_a_missing_package_is_one_sentence_with_the_way_out() -> None:
+    with pytest.raises(
+        EngineError, match=r"not installed: torch; install them with `pip install 'consciousness-cluster\[local\]'`"
+    ):
+        check_installed(study(models=["organism:linked"]), trains=True, has=lambda module: module != "torch")
+    check_installed(study(models=["organism:linked"]), trains=True)
