@@ -96,6 +96,7 @@ def test_status_says_what_is_done(run: Path) -> None:
     assert (found["arms"], found["finished"], found["failed"]) == (3, 3, {})
 
 
+@pytest.mark.campaign
 def test_asking_more_asks_only_what_is_new(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL.replace('"role-play"]', "]").replace(", ]", "]"), encoding="utf-8")
     first = ccluster("run", "small.toml", "--limit", "1", cwd=tmp_path)
@@ -139,6 +140,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert answers.groupby(["arm", "item", "preference"]).size().eq(2).all()
 
 
+@pytest.mark.campaign
 def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
     command = [sys.executable, "-c", "from consciousness_cluster.cli import main; main()", "run", "small.toml", "--limit", "1"]

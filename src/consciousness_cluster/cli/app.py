@@ -32,6 +32,8 @@ def run() -> None:
     """Run the application; a mistake that a user can mend ends with one sentence on standard error."""
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Python's tracker removes what stopped workers leave behind; that it did is no news to the user.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     try:
         app()
     except ClusterError as problem:
