@@ -39,9 +39,10 @@ def run() -> None:
     except ClusterError as problem:
         print(f"ccluster: {problem}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nccluster: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # Typer turns Ctrl-C into this status without a word
+            print("\nccluster: stopped; the same command goes on from here", file=sys.stderr)
+        raise
     except ModuleNotFoundError as problem:
         from consciousness_cluster.engine.extras import EXTRAS
 
