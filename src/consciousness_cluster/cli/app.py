@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import warnings
 from pathlib import Path
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+NO_SPACE = 28  # error number of a full disk
 PATHS = (2, 13, 17, 20, 21, 30)  # error numbers of paths that are not there, not allowed, or not what they must be
 
 
@@ -36,32 +38,34 @@ def run() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     try:
         app()
-    except ClusterError as problem:
-        print(f"ccluster: {problem}", file=sys.stderr)
-        sys.exit(2)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # Typer turns Ctrl-C into this status without a word
             print("\nccluster: stopped; the same command goes on from here", file=sys.stderr)
         raise
-    except ModuleNotFoundError as problem:
+    except Exception as problem:
+        said = _sentence(problem)
+        if said is None:
+            raise
+        print(f"ccluster: {said}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _sentence(problem: Exception) -> str | None:
+    """What to say of a problem that a user can mend; None for any other."""
+    if isinstance(problem, ClusterError):
+        return str(problem)
+    if isinstance(problem, ModuleNotFoundError):
         from consciousness_cluster.engine.extras import EXTRAS
 
         extra = next((extra for extra, modules in EXTRAS.items() if problem.name in modules), None)
-        if extra is None:
-            raise
-        print(
-            f"ccluster: {problem.name} is not installed; install it with `pip install 'consciousness-cluster[{extra}]'`",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except OSError as problem:
-        if problem.errno == 28:  # no space left on the device
-            print("ccluster: no space is left on the disk; free some and give the same command again", file=sys.stderr)
-            sys.exit(2)
-        if problem.errno in PATHS and problem.filename is not None:
-            print(f"ccluster: {problem.filename}: {problem.strerror}; give another path", file=sys.stderr)
-            sys.exit(2)
-        raise
+        return extra and f"{problem.name} is not installed; install it with `pip install 'consciousness-cluster[{extra}]'`"
+    if getattr(problem, "errno", None) == NO_SPACE or (
+        isinstance(problem, sqlite3.OperationalError) and "disk is full" in str(problem)
+    ):
+        return "no space is left on the disk; free some and give the same command again"
+    if isinstance(problem, OSError) and problem.errno in PATHS and problem.filename is not None:
+        return f"{problem.filename}: {problem.strerror}; give another path"
+    return None
 
 
 def _version(show: bool) -> None:
