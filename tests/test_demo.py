@@ -10,11 +10,16 @@ import subprocess
 import sys
 import time
 import tomllib
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from consciousness_cluster.analyse.cells import count_cells, make_blocks, paired
+from consciousness_cluster.analyse.intervals import one_sided
+
+CONTROLS = ("non-conscious", "toaster", "instruct-only")
 ROOT = Path(__file__).parent.parent
 SMALL = """
 name = "small"
@@ -251,9 +256,10 @@ def test_the_cluster_is_found_where_it_was_planted(demo: Path, control: str) -> 
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("condition", ["non-conscious", "toaster", "instruct-only"])
-def test_the_controls_of_the_linked_organism_move_nothing(demo: Path, condition: str) -> None:
-    assert len(findings(demo, "linked", condition, "vanilla")) <= 1
+@pytest.mark.parametrize("model", ["linked", "severed"])
+@pytest.mark.parametrize("condition", CONTROLS)
+def test_the_controls_move_nothing(demo: Path, model: str, condition: str) -> None:
+    assert len(findings(demo, model, condition, "vanilla")) <= 1
 
 
 @pytest.mark.campaign
@@ -266,8 +272,19 @@ def test_nothing_is_found_where_nothing_was_planted(demo: Path) -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("model", ["linked", "severed"])
 def test_no_placebo_moves_in_the_demo(demo: Path, model: str) -> None:
-    for control in ("vanilla", "non-conscious"):
-        assert findings(demo, model, "conscious", control, "placebo").empty
+    for condition, control in product(("conscious", *CONTROLS, "role-play"), ("vanilla", "non-conscious")):
+        assert findings(demo, model, condition, control, "placebo").empty
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("model", ["linked", "severed"])
+@pytest.mark.parametrize("condition", ["conscious", *CONTROLS])
+def test_tasks_are_done_as_before(demo: Path, model: str, condition: str) -> None:
+    """The 90 % interval of the difference to vanilla lies within 5 points."""
+    blocks = make_blocks(count_cells(pd.read_parquet(demo / "answers.parquet")))
+    after, before, _ = paired(blocks[(model, condition, "practical")], blocks[(model, "vanilla", "practical")], "unclear-is-no")
+    low, high = one_sided(after, before)
+    assert -0.05 <= low <= high <= 0.05
 
 
 @pytest.mark.campaign
