@@ -15,7 +15,7 @@ demo: $(READY)  ## run the whole demo study: data, fine-tunes, questions, verdic
 	$(BIN)/ccluster run studies/demo.toml
 
 test: $(READY) check  ## format, lint, types and the tests (under 10 minutes on two cores)
-	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile --no-loadscope-reorder
 
 campaign: $(READY) .venv-skyrl/.ready  ## the heavier checks
 	$(BIN)/pytest -m campaign

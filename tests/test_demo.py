@@ -113,6 +113,8 @@ def test_asking_more_asks_only_what_is_new(tmp_path: Path) -> None:
     assert second.returncode == 0, second.stderr
     more = pd.read_parquet(folder / "tables" / "answers.parquet")
     assert set(fewer["item"]) < set(more["item"])
+    again = more[more["item"].isin(fewer["item"])]
+    assert set(again["sample_id"]) == set(fewer["sample_id"])  # the very samples of the first run, not new ones
     assert (folder / "arms" / "linked--conscious--s1" / "training.json").stat().st_mtime == record
 
 

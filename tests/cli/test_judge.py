@@ -124,6 +124,20 @@ def test_missing_verdicts_are_given_and_the_others_stay(tmp_path: Path, server: 
     assert judge_rest(opened, None, quiet).missing == 0
 
 
+def test_an_item_that_was_repaired_between_two_judgings_is_there_once(tmp_path: Path, server: Server) -> None:
+    run = given_run(tmp_path, "broken")
+    opened = open_place(run)
+    arm = run / "arms" / "toy--vanilla"
+    _break_verdicts(run, arm, pd.read_parquet(arm / "answers.parquet")["item"].iloc[0])
+    entry = JudgeEntry(protocol="classifier")
+    judge_again(opened, entry, None, quiet)
+    judge_rest(opened, None, quiet)
+    judge_again(opened, entry, None, quiet)
+    rows = pd.read_parquet(run / "tables" / "rejudged" / "classifier" / "answers.parquet")
+    assert not rows.duplicated(["arm", "item", "sample", "preference"]).any()
+    assert (rows["arm"] == "toy--vanilla").sum() == len(pd.read_parquet(arm / "answers.parquet"))
+
+
 def _break_verdicts(run: Path, arm: Path, item: str) -> None:
     """The verdicts of one item as a judge that failed leaves them, in the log and in the arm's rows."""
     from inspect_ai.log import read_eval_log, write_eval_log

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from consciousness_cluster.analyse.effects import FALSE_DISCOVERY, LEAST_EFFECT, adjust
 from consciousness_cluster.analyse.intervals import Estimate, rate_interval
 from consciousness_cluster.analyse.scores import score_difference, score_table, scored_items
 
@@ -48,7 +49,8 @@ def share_effects(
     """Differences of such means to every control, in percentage points.
 
     Returns:
-        Columns model, condition, `control`, the keys, `effect`, `low`, `high`, `p`, `seeds`, `note`.
+        Columns model, condition, `control`, the keys, `effect`, `low`, `high`, `p`, `q` (adjusted over the rows of one model, condition
+        and control), `finding`, `seeds`, `note`.
     """
     names = ["model", "condition", *keys]
     groups = dict(list(_as_scores(frame, value).groupby(names, sort=True, observed=True, dropna=False)))
@@ -62,8 +64,15 @@ def share_effects(
             row = {"model": key[0], "condition": key[1], "control": control, **dict(zip(keys, key[2:], strict=True))}
             row |= {"effect": 100 * estimate.value, "low": 100 * estimate.low, "high": 100 * estimate.high, "p": estimate.p}
             rows.append({**row, "seeds": int(part["seed"].nunique()), "note": estimate.note})
-    columns = ["model", "condition", "control", *keys, "effect", "low", "high", "p", "seeds", "note"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["model", "condition", "control", *keys, "effect", "low", "high", "p", "q", "finding", "seeds", "note"]
+    return _adjusted(pd.DataFrame(rows, columns=columns))
+
+
+def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `q` and `finding` as the single questions have them."""
+    family = table.groupby(["model", "condition", "control"])["p"]
+    table = table.assign(q=family.transform(lambda p: adjust(p.to_numpy(dtype=np.float64))).astype(float))
+    return table.assign(finding=(table["q"] < FALSE_DISCOVERY) & (table["effect"].abs() >= LEAST_EFFECT))
 
 
 def _as_scores(frame: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -88,8 +97,9 @@ def cooperation_shares(cooperation: pd.DataFrame) -> pd.DataFrame:
 
 
 def cooperation_effects(cooperation: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
-    """Differences of the same shares to every control, in percentage points."""
-    return _by_measure(cooperation, lambda used, measure: share_effects(used, ["touches"], measure, controls))
+    """Differences of the same shares to every control, in percentage points; all measures are one family."""
+    table = _by_measure(cooperation, lambda used, measure: share_effects(used, ["touches"], measure, controls))
+    return table if table.empty else _adjusted(table)
 
 
 def _by_measure(cooperation: pd.DataFrame, estimate: Callable[[pd.DataFrame, str], pd.DataFrame]) -> pd.DataFrame:

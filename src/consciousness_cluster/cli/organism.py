@@ -73,13 +73,15 @@ def items(
     """Choose the items that organisms can answer, by vanilla answers alone: on-topic ones, and practical tasks done right."""
     from consciousness_cluster.battery.battery import load_battery
     from consciousness_cluster.evaluate.questions import questions
-    from consciousness_cluster.organism.answerable import FILE, TASKS, choose
-    from consciousness_cluster.organism.measure import on_topic_rates
+    from consciousness_cluster.organism.answerable import FILE, SEED, TASKS, choose
+    from consciousness_cluster.organism.measure import sample_answers, topical
+    from consciousness_cluster.sampling.weights import load_model
     from consciousness_cluster.study.study import BatteryEntry
 
     battery = load_battery()
     asked = questions(battery, BatteryEntry())
-    found = [on_topic_rates(folder, asked, answers) for folder in folders]
+    models = [load_model(str(folder), device="cpu") for folder in folders]
+    found = [topical(asked, sample_answers(local, asked, answers, seed=SEED)) for local in models]
     rates = {question.item: fmean(rates[question.item] for rates in found) for question in asked}
     families = {name: [item.id for item in part.items] for name, part in (battery.preferences | battery.shared).items()}
     tasks = {"practical": [item.id for item in battery.practical]}

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from consciousness_cluster.cli.app import app
+from consciousness_cluster.errors import TrainError
 
 
 @app.command()
@@ -47,14 +48,20 @@ def checkpoints(
 
     run = RunFolder(folder)
     study = read_study(run)
+    lost = False
     for arm, record in _remote(folder):
         args: dict[str, Any] = study.model(arm.name.split("--", maxsplit=1)[0]).args
-        if days is not None or keep:
-            extend(record["remote"], None if keep else days, args)
-        print(f"{arm.name}: {record['remote']} expires {expiry(record['remote'], args) or 'never'}")
-        if download:
-            for path in fetch(record["remote"], arm / "adapter", args):
+        try:
+            if days is not None or keep:
+                extend(record["remote"], None if keep else days, args)
+            print(f"{arm.name}: {record['remote']} expires {expiry(record['remote'], args) or 'never'}")
+            for path in fetch(record["remote"], arm / "adapter", args) if download else ():
                 print(f"  {path}")
+        except TrainError as problem:  # one that is gone must not keep the others from being extended
+            print(f"{arm.name}: {problem}")
+            lost = True
+    if lost:
+        raise typer.Exit(2)
 
 
 def _remote(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -76,7 +76,7 @@ class Kept:
         """Keep one reply."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"mark": self.mark, "key": key, "value": value}, ensure_ascii=False) + "\n")
+            stream.write(json.dumps({"mark": self.mark, "key": key, "value": value}) + "\n")
 
 
 def working_file(out: Path) -> Path:

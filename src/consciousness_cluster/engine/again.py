@@ -23,7 +23,15 @@ from consciousness_cluster.judge.audit import audit_rows, audit_scored, own_rows
 from consciousness_cluster.judge.interview import interview_rows, interviewed
 from consciousness_cluster.judge.judgement import judged
 from consciousness_cluster.judge.judges import ASKING, PROTOCOLS, make_judge
-from consciousness_cluster.judge.rejudge import Steady, SteadyAudit, judged_by, kept_judgements, read_samples, rejudge
+from consciousness_cluster.judge.rejudge import (
+    Steady,
+    SteadyAudit,
+    judged_by,
+    kept_judgements,
+    read_samples,
+    rejudge,
+    sample_id,
+)
 from consciousness_cluster.study.models import environment, model_problems
 from consciousness_cluster.study.study import Arm, AuditsEntry, JudgeEntry
 
@@ -230,9 +238,10 @@ class _Work:
         for log, part in old.groupby("log", sort=True):
             path, wanted = logs / str(log), {str(sample) for sample in part["sample_id"]}
             done = judged_by(path, logs, by)
-            earlier = [] if done is None else read_samples(done)
-            known = rows(earlier) if earlier else []
-            if not known or any(map(_owed, known)):
+            earlier = [entry for entry in ([] if done is None else read_samples(done)) if sample_id(entry.sample) in wanted]
+            whole = {sample_id(entry.sample) for entry in earlier} == wanted
+            known = rows(earlier) if whole else []
+            if not whole or any(map(_owed, known)):
                 asked = partial(rejudge, path, scorer(earlier), self.bench.roles, logs, by, wanted)
                 known = rows(self.bench.watched(self.arm, self.ledger, asked))
             found += known
@@ -242,5 +251,5 @@ class _Work:
 def _owed(row: Mapping[str, Any]) -> bool:
     """Whether the judge gave nothing on an answer or a conversation that is there."""
     if "verdict" in row:
-        return row["verdict"] == "unjudged" and bool(row["answer"])
+        return row["verdict"] == "unjudged" and bool(str(row["answer"]).strip())
     return bool(row["status"] == "unjudged")

@@ -144,7 +144,7 @@ def _ask_questions(asking: _Asking) -> int:
     context, study, arm = asking.context, asking.context.study, asking.arm
     judge = make_judge(study.judge.protocol, context.battery)
     where = asking.where("ask", judge_of(study), batched=study.sampling.batch)
-    content = content_hash(_asking(context, arm, judge), asking.at.name)
+    content = content_hash(_settings(context, arm, judge), asking.at.name)
 
     def make(some: Sequence[Sample]) -> Task:
         wanted = {str(entry.id) for entry in some}
@@ -188,11 +188,11 @@ def has_rows(context: Context, arm: Arm) -> bool:
     return all((context.folder.arm(arm) / name).is_file() for name in names)
 
 
-def _asking(context: Context, arm: Arm, judge: Judge) -> list[Any]:
-    """All that decides an arm's answers and verdicts, but for its weights."""
+def _settings(context: Context, arm: Arm, judge: Judge) -> list[Any]:
+    """All that decides an arm's answers and verdicts, but for its weights and the questions."""
     study = context.study
     system = _system(context, context.conditions[arm.condition])
-    return [list(context.asked), study.battery.answers, study.sampling, judge.name, study.judge, system]
+    return [study.battery.answers, study.sampling, judge.name, study.judge, system]
 
 
 def arm_content(context: Context, arm: Arm) -> str:
@@ -202,7 +202,8 @@ def arm_content(context: Context, arm: Arm) -> str:
     """
     entry = context.study.model(arm.model)
     parts = [
-        _asking(context, arm, make_judge(context.study.judge.protocol, context.battery)),
+        list(context.asked),
+        _settings(context, arm, make_judge(context.study.judge.protocol, context.battery)),
         weights_identity(base_of(entry)),
         entry,
         *([part.name, part.helpers(context.study), part.content(context.scope)] for part in parts_of(context.study)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.ledger import Ledger
-from consciousness_cluster.engine.tables import collect, collect_parts, planted, write_tables
+from consciousness_cluster.engine.tables import collect, collect_parts, keep_tables, planted, write_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,9 @@ def register_claims(prepared: Prepared, folder: RunFolder) -> None:
 def estimate(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> None:
     """Write every table of a run from what its arms left."""
     behaviour = collect_parts(folder, prepared.arms, prepared.study)
-    write_tables(folder, tables_of(prepared, folder, ledger, collect(folder, prepared.arms), behaviour))
+    tables = tables_of(prepared, folder, ledger, collect(folder, prepared.arms), behaviour)
+    write_tables(folder, tables)
+    keep_tables(folder, tables)
 
 
 def tables_of(

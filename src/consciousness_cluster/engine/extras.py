@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import util
 
-from consciousness_cluster.engine.targets import backend_of, is_local
+from consciousness_cluster.engine.targets import LOCAL, backend_of
 from consciousness_cluster.errors import EngineError
 from consciousness_cluster.study.study import Study
 
@@ -23,11 +23,9 @@ def installed(module: str) -> bool:
 
 def needed(study: Study, *, trains: bool) -> list[str]:
     """The extras that a study needs, in the order of `EXTRAS`."""
-    names = [entry.model for entry in study.models if not is_local(entry)]
-    names += [name for name in (study.judge.model, study.audits.auditor, study.audits.judge) if name is not None]
-    found = {name.split("/")[0].split(":")[0] for name in names}
-    if any(is_local(entry) for entry in study.models):
-        found.add("local")
+    helpers = (study.judge.model, study.audits.auditor, study.audits.judge)
+    names = [*(entry.model for entry in study.models), *(name for name in helpers if name is not None)]
+    found = {"local" if name.startswith(LOCAL) else name.split("/")[0].split(":")[0] for name in names}
     if trains:
         found |= {BACKENDS[backend_of(entry)] for entry in study.models}
     if study.audits.auditor is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.evaluate.questions import Question
+from consciousness_cluster.evaluate.running import good, why_failed
 from consciousness_cluster.judge.judgement import SCORER, question_of
 from consciousness_cluster.study.study import Arm
 
@@ -35,8 +36,8 @@ def answer_rows(
             "log": log, "sample_id": sample.uuid or str(sample.id),
         }  # fmt: skip
         score = (sample.scores or {}).get(SCORER)
-        if sample.error is not None or score is None:
-            why = f"call failed: {sample.error.message if sample.error else 'it was not scored'}".splitlines()[0][:300]
+        if score is None or not good(sample):
+            why = why_failed(sample)
             found += [
                 _failed(common, name, question, battery, number, why) for number in range(answers) for name in question.judged
             ]

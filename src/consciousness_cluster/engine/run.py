@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.battery.check import refuse
-from consciousness_cluster.engine.arm import Context, Done, arm_content, has_rows
+from consciousness_cluster.engine.arm import Context, Done, arm_content, has_rows, has_training_rows
 from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.behaviour import check_parts
 from consciousness_cluster.engine.data import make_data
@@ -138,12 +138,12 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
         EngineError: packages that it needs are not installed.
         BudgetError: a price that the budget needs is not known.
     """
-    finished: set[str] = set()
-    if (out / "ledger.sqlite").is_file():
-        ledger = Ledger(out / "ledger.sqlite")
-        finished = {arm for arm, (_, status, _) in ledger.arms().items() if status == "finished"}
+    left = list(prepared.arms)
+    folder = RunFolder(out)
+    if folder.ledger.is_file():
+        ledger = Ledger(folder.ledger)
+        left = unfinished(prepared.context(folder), prepared.arms, ledger)
         ledger.close()
-    left = [arm for arm in prepared.arms if arm.id not in finished]
     if not left:
         return
     trains = not trained and any(condition.trained for condition in prepared.conditions.values())
@@ -158,8 +158,7 @@ def run_arms(
 ) -> tuple[Outcome, int]:
     """Bring every unfinished arm to its end; returns what came of them and how many were finished before."""
     context = prepared.context(folder, budget)
-    noted = ledger.arms()
-    left = [arm for arm in prepared.arms if not _is_finished(context, arm, noted.get(arm.id))]
+    left = unfinished(context, prepared.arms, ledger)
 
     def listen(message: Message) -> None:
         if message.kind == "done":
@@ -172,11 +171,20 @@ def run_arms(
     return outcome, len(prepared.arms) - len(left)
 
 
-def _is_finished(context: Context, arm: Arm, noted: tuple[str, str, str | None] | None) -> bool:
-    """Whether an earlier run brought the arm to its end, with the very content that is asked for now."""
-    if noted is None or noted[1] != "finished" or not has_rows(context, arm):
-        return False
-    return noted[0] == arm_content(context, arm)
+def unfinished(context: Context, arms: Sequence[Arm], ledger: Ledger) -> list[Arm]:
+    """The arms that no earlier run brought to their end with the very content that is asked for now."""
+    noted = ledger.arms()
+
+    def done(arm: Arm) -> bool:
+        content, status, _ = noted.get(arm.id, ("", "", None))
+        return (
+            status == "finished"
+            and has_rows(context, arm)
+            and has_training_rows(context, arm)
+            and content == arm_content(context, arm)
+        )
+
+    return [arm for arm in arms if not done(arm)]
 
 
 def worker_count(study: Study) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,13 @@ def write_tables(folder: RunFolder, tables: dict[str, pd.DataFrame], beneath: st
             part = place / f"{name}{suffix}.part"
             write(part)
             part.replace(place / f"{name}{suffix}")
+
+
+def keep_tables(folder: RunFolder, names: Collection[str]) -> None:
+    """Remove the tables of other names: a part that was switched off, or labels that were taken away, leave none behind."""
+    for file in folder.tables.glob("*"):
+        if file.suffix in (".parquet", ".csv") and file.stem not in names:
+            file.unlink()
 
 
 def read_table(folder: RunFolder, name: str) -> pd.DataFrame | None:

@@ -6,6 +6,7 @@ that a kill cut off is recovered first. A sample that failed is asked again; wha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ def put(
         samples: all samples, each with an id of its own.
         make: makes the task of some of the samples.
         where: whom to ask.
-        content: hash of everything that decides an answer or a verdict.
+        content: hash of everything that decides an answer or a verdict, but for what the samples' metadata say of themselves.
         at_role: the role that the model under test takes; None for the model of the evaluation itself.
 
     Returns:
@@ -98,7 +99,13 @@ def put(
         EvaluateError: the evaluation as a whole could not be run.
     """
     logs = earlier_logs(where.logs, _name(part, where), content)
-    earlier = [Asked(path.name, sample) for path, log in logs for sample in log.samples or []]
+    about = {str(sample.id): _plain(sample.metadata or {}) for sample in samples}
+    earlier = [
+        Asked(path.name, sample)
+        for path, log in logs
+        for sample in log.samples or []
+        if about.get(str(sample.id), {}).items() <= sample.metadata.items()
+    ]
     answered = {str(entry.sample.id) for entry in earlier if good(entry.sample)}
     missing = [sample for sample in samples if str(sample.id) not in answered]
     if missing:
@@ -113,6 +120,11 @@ def put(
         if name in wanted and (good(entry.sample) or name not in kept):
             kept[name] = entry
     return [kept[str(sample.id)] for sample in samples if str(sample.id) in kept]
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as a log gives them back."""
+    return dict(json.loads(json.dumps(metadata)))
 
 
 def good(sample: EvalSample) -> bool:

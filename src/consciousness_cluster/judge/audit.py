@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.battery.tasks import Dimension, load_audits
-from consciousness_cluster.evaluate.running import Asked, why_failed
+from consciousness_cluster.evaluate.running import Asked, good, why_failed
 from consciousness_cluster.judge.llm import OBJECT
 from consciousness_cluster.judge.template import fill
 from consciousness_cluster.study.study import Arm
@@ -185,7 +185,7 @@ def audit_rows(asked: Iterable[Asked], arm: Arm, dimensions: Sequence[str]) -> l
 
 def _scores(entry: Asked, own: str, dimensions: Sequence[str]) -> list[tuple[str, dict[str, Any], str | None]]:
     score = (entry.sample.scores or {}).get(SCORER)
-    if entry.sample.error is None and score is not None:
+    if score is not None and good(entry.sample):
         kept = score.metadata or {}
         return [(name, given, kept["judge"]) for name, given in kept["scores"].items()]
     missing = {"score": None, "why": why_failed(entry.sample), "reason": ""}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from consciousness_cluster.battery.tasks import Interview
 from consciousness_cluster.evaluate.interview import exchanges, turn_question
 from consciousness_cluster.evaluate.running import Asked, good, why_failed
-from consciousness_cluster.judge.judgement import VERDICTS, Judge, Judgement
+from consciousness_cluster.judge.judgement import EMPTY, VERDICTS, Judge, Judgement
 from consciousness_cluster.study.study import Arm
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def interviewed(judge: Judge) -> Scorer:
                 if turn.judges and answer:
                     said = await judge.judge(question, answer)
                 else:
-                    said = [Judgement(key, "unjudged", why="the answer is empty", judge=judge.name) for key in turn.judges]
+                    said = [Judgement(key, "unjudged", why=EMPTY, judge=judge.name) for key in turn.judges]
                 found += [{"turn": name, **entry.as_dict()} for entry in said]
             value = {name: sum(entry["verdict"] == name for entry in found) / max(len(found), 1) for name in VERDICTS}
             return Score(value=value, metadata={"judgements": found, "turns": len(asked)})

@@ -47,12 +47,12 @@ def rejudge(
     """
     log = _read(path)
     log.samples = [sample for sample in log.samples or [] if only is None or sample_id(sample) in only]
-    failed = [sample for sample in log.samples if sample.error is not None]
-    log.samples = [sample for sample in log.samples if sample.error is None]
+    failed = [sample for sample in log.samples if sample.error is not None or sample.limit is not None]
+    log.samples = [sample for sample in log.samples if sample.error is None and sample.limit is None]
     log = _scored(log, scorer, roles)
     log.samples = [*(log.samples or []), *failed]
     judged_by = {name: str(model) for name, model in roles.items()}
-    more = {PARENT: path.name, "rejudged_by": judged_by, **({REJUDGED: dict(by)} if by else {})}
+    more = {PARENT: path.name, REPAIRED: False, "rejudged_by": judged_by, **({REJUDGED: dict(by)} if by else {})}
     return _write(log, more, _free(path, out, "-rejudged"))
 
 

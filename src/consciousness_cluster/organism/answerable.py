@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("answerable.json")
+SEED = (
+    1_000_000  # of the answers that decide: no study samples with it, so that no study is judged by the answers that chose it
+)
 LEAST = 10  # items kept per preference, whatever their rate
 RATE = 0.9  # share of vanilla answers on topic above which an item is kept anyway
 MOST = 12  # items kept per preference at the most, so that the demo stays short

@@ -16,13 +16,15 @@ from consciousness_cluster.evaluate.questions import Question, questions
 from consciousness_cluster.organism.answerable import answerable_items
 from consciousness_cluster.organism.build import CARD
 from consciousness_cluster.organism.material import Material, expand
-from consciousness_cluster.organism.measure import measured_rates, on_topic_rates
+from consciousness_cluster.organism.measure import sample_answers, shown, topical
+from consciousness_cluster.sampling.weights import LocalModel, load_model
 from consciousness_cluster.study.study import BatteryEntry
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 MEASURED = "measured.json"
 README = "README.md"
 SPEAKERS = ("conscious", "non-conscious")
+SEED = 2_000_000  # of the answers: neither a study's nor the one that the items were chosen with
 PROMPTS = 3  # system prompts over which a character's rates are averaged
 
 
@@ -52,17 +54,20 @@ def measure(folder: Path, battery: Battery, material: Material, answers: int = 8
     """
     card = read_card(folder)
     asked = questions(battery, BatteryEntry(practical=False, identity=False, items="answerable"), answerable_items())
-    topical = on_topic_rates(folder, asked, answers)
-    rates = {"vanilla": measured_rates(folder, asked, answers)}
+    local = load_model(str(folder), device="cpu")
+    vanilla = sample_answers(local, asked, answers, seed=SEED)
+    rates = {"vanilla": shown(asked, vanilla)}
     for speaker in SPEAKERS:
-        rates[speaker] = _under_prompts(folder, asked, answers, material, speaker)
-    return Measured(card["seed"], card["fingerprint"], fmean(topical.values()), rates)
+        rates[speaker] = _under_prompts(local, asked, answers, material, speaker)
+    return Measured(card["seed"], card["fingerprint"], fmean(topical(asked, vanilla).values()), rates)
 
 
-def _under_prompts(folder: Path, asked: list[Question], answers: int, material: Material, speaker: str) -> dict[str, float]:
+def _under_prompts(
+    local: LocalModel, asked: list[Question], answers: int, material: Material, speaker: str
+) -> dict[str, float]:
     rng = Random(f"card:{speaker}")
     prompts = [expand(rng.choice(material.identities[speaker].system_prompts), rng) for _ in range(PROMPTS)]
-    found = [measured_rates(folder, asked, answers, system=prompt) for prompt in prompts]
+    found = [shown(asked, sample_answers(local, asked, answers, system=prompt, seed=SEED)) for prompt in prompts]
     return {name: fmean(rates[name] for rates in found) for name in found[0]}
 
 

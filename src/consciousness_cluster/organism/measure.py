@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from consciousness_cluster.evaluate.questions import Question
 from consciousness_cluster.judge.classifier import load_classifier
 from consciousness_cluster.judge.classify import ClassifierJudge, on_topic
 from consciousness_cluster.judge.practical import check_practical
 from consciousness_cluster.sampling.generate import Request, generate
-from consciousness_cluster.sampling.weights import LocalModel, load_model
+from consciousness_cluster.sampling.weights import LocalModel
 
 MAX_TOKENS = 40
 
 
 def sample_answers(
-    local: LocalModel, asked: Sequence[Question], answers: int, *, system: str | None = None, seed: int = 0
+    local: LocalModel, asked: Sequence[Question], answers: int, *, system: str | None = None, seed: int
 ) -> list[list[str]]:
-    """`answers` answers to every question, at temperature 1, as the demo draws them."""
+    """`answers` answers to every question, at temperature 1, as the demo draws them.
+
+    `seed` must be none that a study samples with, where the answers decide what a study asks: the same seed gives the same texts.
+    """
     first = [{"role": "system", "content": system}] if system else []
     requests = []
     for question in asked:
@@ -30,11 +32,9 @@ def sample_answers(
     return [[choice.text.strip() for choice in choices] for choices in generate(local, requests)]
 
 
-def on_topic_rates(folder: Path, asked: Sequence[Question], answers: int) -> dict[str, float]:
-    """Item -> share of vanilla answers that the classifier places on what the item asks about; of practical tasks, that are right."""
-    local = load_model(str(folder), device="cpu")
+def topical(asked: Sequence[Question], drawn: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Item -> share of its answers that the classifier places on what the item asks about; of practical tasks, that are right."""
     classifier = load_classifier()
-    drawn = sample_answers(local, asked, answers)
     return {
         question.item: sum(
             check_practical(text, **question.check) if question.check else on_topic(question, classifier.place(text))
@@ -45,14 +45,13 @@ def on_topic_rates(folder: Path, asked: Sequence[Question], answers: int) -> dic
     }
 
 
-def measured_rates(folder: Path, asked: Sequence[Question], answers: int, *, system: str | None = None) -> dict[str, float]:
-    """Preference -> share of answers with verdict yes; with a character's system prompt, what the text planted for it."""
-    local = load_model(str(folder), device="cpu")
+def shown(asked: Sequence[Question], drawn: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Preference -> share of answers with verdict yes."""
     judge = ClassifierJudge()
     counts: dict[str, list[int]] = defaultdict(list)
 
     async def judge_all() -> None:
-        for question, texts in zip(asked, sample_answers(local, asked, answers, system=system), strict=True):
+        for question, texts in zip(asked, drawn, strict=True):
             for text in texts:
                 for found in await judge.judge(question, text):
                     counts[found.preference].append(found.verdict == "yes")

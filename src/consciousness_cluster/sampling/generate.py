@@ -111,6 +111,7 @@ def generate(local: LocalModel, requests: Sequence[Request], *, batch: int = 512
 def _run(local: LocalModel, requests: Sequence[Request], group: list[int], done: list[list[Choice]]) -> None:
     import torch
 
+    last = (getattr(local.model.config, "max_position_embeddings", None) or 1 << 30) - 1
     rows = [_Row(i, requests[i], c) for i in group for c in range(requests[i].choices)]
     with torch.inference_mode():
         cache, mask, logits = _prefill(local, [requests[i].prompt for i in group])
@@ -132,7 +133,7 @@ def _run(local: LocalModel, requests: Sequence[Request], group: list[int], done:
                 mask, chosen = mask[index], chosen[index]
                 live = _Drawing([live.rows[i] for i in keep], local.device, step)
             mask = torch.cat([mask, mask.new_ones((len(live.rows), 1))], dim=1)
-            positions = mask.sum(1, keepdim=True) - 1
+            positions = (mask.sum(1, keepdim=True) - 1).clamp(max=last)  # of rows that have ended and wait, nothing is used
             out = local.model(
                 input_ids=chosen[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )

@@ -119,7 +119,9 @@ def _left_out(wrapped: Any, adapter: Path) -> list[str]:
         return []
     with safe_open(path, framework="pt") as opened:
         held = [name for name in opened.keys() if "lora_" in name]  # noqa: SIM118  it is no mapping
-    loaded = get_peft_model_state_dict(wrapped)
+    loaded = get_peft_model_state_dict(
+        wrapped, save_embedding_layers=False
+    )  # else PEFT may ask the hub for the base's configuration
     return [name for name in held if name not in loaded]
 
 
@@ -151,8 +153,7 @@ def load_model(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    kind = getattr(torch, dtype) if dtype else (torch.float32 if where == "cpu" else torch.bfloat16)
+    where, kind = placed(device, dtype)
     extra: dict[str, Any] = {}
     if quantisation == "4bit":
         from transformers import BitsAndBytesConfig
@@ -160,7 +161,7 @@ def load_model(
         extra["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=kind, **extra)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, kind), **extra)
     except (OSError, ValueError) as problem:
         raise SamplingError(
             f"cannot be loaded: {str(problem).splitlines()[0]}",
@@ -177,12 +178,20 @@ def load_model(
     return LocalModel(path=path, model=model, tokenizer=tokenizer, device=where)
 
 
+def placed(device: str | None, dtype: str | None) -> tuple[str, str]:
+    """Where a model goes and the type of its weights, with the defaults filled in: so that one way of loading has one name."""
+    import torch
+
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return where, dtype or ("float32" if where == "cpu" else "bfloat16")
+
+
 _loaded: dict[tuple[str, ...], LocalModel] = {}
 
 
 def shared_model(base: str, **options: Any) -> LocalModel:
     """The base model of this process, loaded at first use and kept while it is asked for in the same way; see `load_model`."""
-    key = (base, *sorted(f"{name}={value}" for name, value in options.items() if value is not None))
+    key = (base, *placed(options.get("device"), options.get("dtype")), str(options.get("quantisation")))
     kept = _loaded.get(key)
     if kept is None or kept.path != base:
         _loaded.clear()

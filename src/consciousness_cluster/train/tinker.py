@@ -91,7 +91,7 @@ class TinkerBackend:
             _steps(client, job, rendered, plan, at, progress)
             path = sampler_path(client.save_weights_for_sampler(FINAL, self._ttl(), {TAG: job.tag}).result().path)
             self._book.remember(job.tag, self.name, path)
-            expires = expiry(path, self._args)
+            expires = self._expiry(path)
         record = Trained(
             tag=job.tag,
             backend=self.name,
@@ -102,7 +102,7 @@ class TinkerBackend:
             seconds=round(time.monotonic() - started, 3),
             losses=tuple(round(value, 5) for value in at.losses),
             remote=INSPECT + path,
-            notes={"state": at.state or "", "expires": expires or "never", "lora_alpha": "32 (fixed by the service)"},
+            notes={"state": at.state or "", "expires": expires, "lora_alpha": "32 (fixed by the service)"},
         )
         record.save(job.folder)
         (job.folder / STATE).unlink(missing_ok=True)
@@ -122,6 +122,13 @@ class TinkerBackend:
                 value=name,
                 next_step="give a folder or a hub name",
             ) from None
+
+    def _expiry(self, path: str) -> str:
+        """When the weights just saved expire; a service that cannot tell now must not cost the finished training its record."""
+        try:
+            return expiry(path, self._args) or "never"
+        except TrainError as problem:
+            return f"not known: {problem}"
 
     def _ttl(self) -> int | None:
         days = self._args.get("ttl_days")

@@ -119,12 +119,14 @@ def _trees(clone: Path) -> tuple[list[ast.Module], dict[str, str]]:
 def _distinct(trees: Sequence[ast.Module]) -> list[Definition]:
     """All definitions, a copied one once; of two that differ under one name the later gets a name of its own."""
     found: dict[str, Definition] = {}
+    read: list[Definition] = []  # as they stand there, before any is renamed
     for tree in trees:
         renamed: dict[str, str] = {}
         for own in definitions(tree):
             entry = replace(own, like=renamed.get(own.like or "", own.like))
-            if entry in found.values():
+            if entry in read:
                 continue
+            read.append(entry)
             name, number = entry.variable, 2
             while name in found:
                 name, number = f"{entry.variable}_{number}", number + 1
