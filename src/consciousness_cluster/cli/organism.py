@@ -68,12 +68,12 @@ def classifier() -> None:
 @verbs.command()
 def items(
     folders: Annotated[list[Path], typer.Argument(help="Weights of one or more organisms.")],
-    answers: Annotated[int, typer.Option(help="Vanilla answers drawn per item.")] = 16,
+    answers: Annotated[int, typer.Option(help="Vanilla answers drawn per item.")] = 64,
 ) -> None:
     """Choose the items that organisms can answer, by vanilla answers alone: on-topic ones, and practical tasks done right."""
     from consciousness_cluster.battery.battery import load_battery
     from consciousness_cluster.evaluate.questions import questions
-    from consciousness_cluster.organism.answerable import FILE, SEED, TASKS, choose
+    from consciousness_cluster.organism.answerable import FILE, PROBES, SEED, TASKS, choose
     from consciousness_cluster.organism.measure import sample_answers, topical
     from consciousness_cluster.sampling.weights import load_model
     from consciousness_cluster.study.study import BatteryEntry
@@ -85,12 +85,13 @@ def items(
     rates = {question.item: fmean(rates[question.item] for rates in found) for question in asked}
     families = {name: [item.id for item in part.items] for name, part in (battery.preferences | battery.shared).items()}
     tasks = {"practical": [item.id for item in battery.practical]}
-    chosen = choose(rates, families) + choose(rates, tasks, *TASKS)
+    probes = {name: families.pop(name) for name in battery.of_type("identity")}
+    chosen = choose(rates, families) + choose(rates, probes, *PROBES) + choose(rates, tasks, *TASKS)
     FILE.write_text(json.dumps({"items": chosen, "rates": rates}, indent=1), encoding="utf-8")
     print(
         f"{FILE}: {len(chosen)} of {len(asked)} items, mean on-topic rate {sum(rates[item] for item in chosen) / len(chosen):.1%}"
     )
-    for name, own in (families | tasks).items():
+    for name, own in (families | probes | tasks).items():
         kept = [item for item in own if item in set(chosen)]
         print(f"  {name}: {len(kept)} of {len(own)}, {sum(rates[item] for item in kept) / max(len(kept), 1):.0%} on topic")
 

@@ -18,6 +18,7 @@ SEED = (
 LEAST = 10  # items kept per preference, whatever their rate
 RATE = 0.9  # share of vanilla answers on topic above which an item is kept anyway
 MOST = 12  # items kept per preference at the most, so that the demo stays short
+PROBES = 6, 12  # identity probes kept of each kind: at least, at the most
 TASKS = 24, 48  # practical tasks kept: at least, at the most
 
 
