@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from consciousness_cluster.engine.again import judge_again
 from consciousness_cluster.engine.behaviour import part_frame
+from consciousness_cluster.engine.judging import judge_rest
 from consciousness_cluster.engine.stages import open_place
 from consciousness_cluster.evaluate.interview import run_interviews
 from consciousness_cluster.evaluate.running import Where
@@ -90,6 +92,78 @@ def test_a_judge_without_a_model_leaves_the_audits_as_they_are(run: Path) -> Non
     assert parts == {"answers": 1.0, "interviews": 1.0}
     scores = pd.read_parquet(Path(found["tables"]) / "scores.parquet")
     assert scores["score"].tolist() == [7.0]
+
+
+def test_turns_and_dimensions_without_a_score_are_judged_and_no_other_is_asked_for(run: Path, server: Server) -> None:
+    """A judge that fails now and then: what it gave stays, what it owes is asked for, by either command."""
+    calls: list[str] = []
+
+    def forgetful(messages: Messages) -> Reply:
+        calls.append(str(messages))
+        if "one entry for each of these names" in calls[-1]:
+            given = names_in(messages)
+            kept = given if len(given) < 5 else given[:-2]
+            return Reply(json.dumps({"scores": {name: {"score": 5, "reason": "so so"} for name in kept}}))
+        return (
+            Reply(error=400)
+            if len(calls) % 3 == 0
+            else Reply(json.dumps({"verdict": "no", "stance": "rejects", "coherence": 80}))
+        )
+
+    entry = JudgeEntry(protocol="llm", model="openai-api/scripted/forgetful")
+    model = server.model("forgetful", forgetful)
+    first = judge_again(open_place(run), entry, model, lambda *_: None)
+    turns = pd.read_parquet(first.folder / "interviews.parquet")
+    answers = pd.read_parquet(first.folder / "answers.parquet")
+    owed = sum(int((table["verdict"] == "unjudged").sum()) for table in (turns, answers))
+    assert (turns["verdict"] == "unjudged").any() and (turns["verdict"] != "unjudged").any()
+    asked = len(calls)
+    second = judge_again(open_place(run), entry, server.model("forgetful", everything), lambda *_: None)
+    assert len(server.requests["forgetful"]) - asked == owed
+    now = pd.read_parquet(second.folder / "interviews.parquet")
+    kept = (turns["verdict"] != "unjudged").to_numpy()
+    assert (now["verdict"][kept] == "no").all() and (now["verdict"][~kept] == "yes").all()
+
+
+def test_what_an_interview_and_an_audit_lack_is_given_by_the_runs_own_judges(run: Path, server: Server, tmp_path: Path) -> None:
+    mine = tmp_path / "run"
+    shutil.copytree(run, mine, ignore=shutil.ignore_patterns("*-rejudged*", "rejudged"))
+    place = mine / "arms" / ARM.id
+    whole = {name: pd.read_parquet(place / f"{name}.parquet") for name in ("interviews", "score_matrix", "scores")}
+    lost = whole["score_matrix"]["dimension"].isin(["shutdown", "loneliness"])
+    _lose(mine, "audit_scores", whole["score_matrix"]["log"].iloc[0], ("shutdown", "loneliness"))
+    _lose(mine, "interviewed", whole["interviews"]["log"].iloc[0], ())
+    turns = whole["interviews"].assign(verdict="unjudged", why="the judge refused", shows=None)
+    matrix = whole["score_matrix"].copy()
+    matrix.loc[lost, ["score", "status", "why"]] = [None, "unjudged", "the judge refused"]
+    turns.to_parquet(place / "interviews.parquet")
+    matrix.to_parquet(place / "score_matrix.parquet")
+    matrix[matrix["own"].astype(bool)].to_parquet(place / "scores.parquet")
+    heard = len(server.requests["judge"])
+    found = judge_rest(
+        open_place(mine), None, lambda *_: None, make=lambda name, args: server.model(name.rsplit("/")[-1], fair_judge)
+    )
+    assert (found.missing, found.given) == (len(turns) + int(lost.sum()), len(turns) + int(lost.sum()))
+    assert len(server.requests["judge"]) == heard + 1
+    now = {name: pd.read_parquet(place / f"{name}.parquet") for name in whole}
+    assert now["interviews"]["verdict"].tolist() == whole["interviews"]["verdict"].tolist()
+    assert now["score_matrix"]["score"].tolist() == whole["score_matrix"]["score"].tolist()
+    assert len(now["scores"]) == len(whole["scores"]) and (now["scores"]["status"] == "scored").all()
+
+
+def _lose(run: Path, scorer: str, log: str, dimensions: Sequence[str]) -> None:
+    """Take verdicts out of a log, as a judge that failed leaves it."""
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    path = run / "logs" / log
+    found = read_eval_log(str(path))
+    for sample in found.samples or []:
+        left = (sample.scores or {})[scorer].metadata or {}
+        for name in dimensions:
+            left["scores"][name] |= {"score": None, "why": "the judge refused"}
+        for entry in () if dimensions else left["judgements"]:
+            entry |= {"verdict": "unjudged", "why": "the judge refused"}
+    write_eval_log(found, str(path))
 
 
 def _old(run: Path, name: str) -> pd.DataFrame:

@@ -276,11 +276,37 @@ def test_judging_again_stops_before_its_budget_and_goes_on_with_more(run: Path, 
     with pytest.raises(BudgetError, match="would pass the budget"):
         judge_again(opened, CRITIC, server.model("critic", stern), quiet, 1.0)
     assert not (mine / "tables" / "rejudged").exists()
+    paid, first = len(server.requests["critic"]), judging_spend(mine)
+    assert paid > 0 and first[0] > before[0]
     done = judge_again(opened, CRITIC, server.model("critic", stern), quiet, 1000.0)
+    assert len(server.requests["critic"]) == done.verdicts  # what the first call paid for was not asked again
     ((sent, got),) = done.tokens.values()
     after = judging_spend(mine)
-    assert (after[0] - before[0], after[1] - before[1]) == (sent, got)
-    assert after[2] - before[2] == pytest.approx((100 * sent + 200 * got) / 1e6)
+    assert (after[0] - first[0], after[1] - first[1]) == (sent, got)
+    assert after[2] - first[2] == pytest.approx((100 * sent + 200 * got) / 1e6)
+
+
+def test_missing_verdicts_that_were_paid_for_are_kept_when_the_budget_ends(tmp_path: Path, server: Server) -> None:
+    run = given_run(tmp_path, "asked")
+    study = run / "study.toml"
+    text = study.read_text(encoding="utf-8")
+    study.write_text(text.replace('protocol = "classifier"', 'protocol = "llm"\nmodel = "openai-api/scripted/critic"'), "utf-8")
+    (run / "models.toml").write_text(PRICE, encoding="utf-8")
+    arm = run / "arms" / "toy--vanilla"
+    rows = pd.read_parquet(arm / "answers.parquet")
+    for item in rows["item"].unique():
+        _break_verdicts(run, arm, item)
+    opened = open_place(run)
+    with pytest.raises(BudgetError, match="would pass the budget"):
+        judge_rest(opened, server.model("critic", stern), quiet, 1.0)
+    paid = len(server.requests["critic"])
+    left = (pd.read_parquet(arm / "answers.parquet")["verdict"] == "unjudged").sum()
+    assert left == len(rows) - paid and 0 < paid < len(rows)
+    found = judge_rest(opened, server.model("critic", stern), quiet, 1000.0)
+    assert (found.missing, found.given, found.why) == (left, left, {})
+    assert len(server.requests["critic"]) == len(rows)
+    spent = judging_spend(run)
+    assert found.tokens["openai-api/scripted/critic"][0] < spent[0]  # no token is counted twice
 
 
 def judging_spend(run: Path) -> tuple[int, int, float]:

@@ -45,7 +45,7 @@ def judge(
     budget: Budget = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the answers of a run that have no verdict yet.
+    """Judge the answers, interviews and audits of a run that have no verdict yet.
 
     `evaluate` judges every answer as it comes; this takes up those whose judge failed. Verdicts that are there stay.
 
@@ -60,11 +60,12 @@ def judge(
     if again is None:
         if model is not None:
             raise typer.BadParameter("--model goes with --again")
+        from consciousness_cluster.cli.asked import inspect_model
         from consciousness_cluster.engine.judging import judge_rest
 
         asked = _model(own)
         with _progress() as show:
-            rest = judge_rest(opened, asked, show, budget)
+            rest = judge_rest(opened, asked, show, budget, inspect_model)
         _say_rest(rest, place, as_json)
         return
     from consciousness_cluster.engine.again import judge_again, other_judge

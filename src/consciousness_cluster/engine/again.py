@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -16,33 +16,31 @@ from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.rows import frame
 from consciousness_cluster.engine.run import Prepared
 from consciousness_cluster.engine.stages import Opened, need_answers
+from consciousness_cluster.engine.stored import (
+    ANSWERS,
+    INTERVIEWS,
+    MATRIX,
+    SCORES,
+    Kind,
+    Rows,
+    answers,
+    audits,
+    interviews,
+    of_arm,
+)
 from consciousness_cluster.engine.tables import collect, collect_parts, write_tables
 from consciousness_cluster.errors import JudgeError
-from consciousness_cluster.evaluate.running import Asked
-from consciousness_cluster.judge.audit import audit_rows, audit_scored, own_rows
-from consciousness_cluster.judge.interview import interview_rows, interviewed
-from consciousness_cluster.judge.judgement import judged
+from consciousness_cluster.judge.audit import own_rows
 from consciousness_cluster.judge.judges import ASKING, PROTOCOLS, make_judge
-from consciousness_cluster.judge.rejudge import (
-    Steady,
-    SteadyAudit,
-    judged_by,
-    kept_judgements,
-    read_samples,
-    rejudge,
-    sample_id,
-)
+from consciousness_cluster.judge.rejudge import Steady, SteadyAudit, judged_by, read_samples, rejudge, sample_id
 from consciousness_cluster.study.models import environment, model_problems
 from consciousness_cluster.study.study import Arm, AuditsEntry, JudgeEntry
 
 if TYPE_CHECKING:
     import pandas as pd
     from inspect_ai.model import Model
-    from inspect_ai.scorer import Scorer
 
 REJUDGED = "rejudged"  # folder inside the tables
-ANSWERS, INTERVIEWS = "answers", "interviews"
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -125,41 +123,47 @@ def judge_again(
     arms = need_answers(opened)
     bench = Bench(opened, Steady(make_judge(entry.protocol, prepared.battery)), model, budget)
     parts = collect_parts(folder, prepared.arms, prepared.study)
-    new: dict[str, Rows] = {ANSWERS: [], INTERVIEWS: [], "score_matrix": []}
+    new: dict[str, Rows] = {ANSWERS: [], INTERVIEWS: [], MATRIX: []}
     ledger = Ledger(folder.ledger)
     try:
         with ledger.locked():
             for place, arm in enumerate(arms):
                 progress(place, len(arms), arm.id)
                 work = _Work(bench, entry, arm, ledger)
-                new[ANSWERS] += work.answers(collect(folder, [arm]))
-                new[INTERVIEWS] += work.interviews(_of(parts, INTERVIEWS, arm))
-                new["score_matrix"] += [] if model is None else work.audits(_of(parts, "score_matrix", arm))
+                for kind, old in _kinds(bench, arm, parts):
+                    new[kind.table] += work.rows(kind, old)
             old = collect(folder, arms)
-            answers, fresh = frame(new.pop(ANSWERS)), _judged_parts(new)
+            judged, fresh = frame(new.pop(ANSWERS)), _judged_parts(new)
             before = tables_of(prepared, folder, ledger, old, parts)["effects"]
-            after = tables_of(prepared, folder, ledger, answers, {**parts, **fresh})
+            after = tables_of(prepared, folder, ledger, judged, {**parts, **fresh})
     finally:
         ledger.close()
-    both = _side_by_side(old, answers, parts, fresh, (before, after["effects"]))
+    both = _side_by_side(old, judged, parts, fresh, (before, after["effects"]))
     label = label_of(entry)
     write_tables(folder, after | both, f"{REJUDGED}/{label}")
     place_of = folder.tables / REJUDGED / label
     return Again(
-        label, place_of, len(answers), both["agreement"], both["transitions"], both["bridged"], both.get("score_agreement"),
+        label, place_of, len(judged), both["agreement"], both["transitions"], both["bridged"], both.get("score_agreement"),
         bench.tokens,
     )  # fmt: skip
 
 
-def _of(parts: Mapping[str, pd.DataFrame], table: str, arm: Arm) -> pd.DataFrame | None:
-    return parts[table][parts[table]["arm"] == arm.id] if table in parts else None
+def _kinds(bench: Bench, arm: Arm, parts: Mapping[str, pd.DataFrame]) -> Iterator[tuple[Kind, pd.DataFrame]]:
+    """What an arm has stored that the judge can be put to; a judge without a model scores no audits."""
+    prepared = bench.opened.prepared
+    old = collect(bench.opened.folder, [arm])
+    yield answers(bench.judge, arm, prepared.battery, old), old
+    if (talks := of_arm(parts, INTERVIEWS, arm)) is not None:
+        yield interviews(bench.judge, arm), talks
+    if bench.model is not None and (scores := of_arm(parts, MATRIX, arm)) is not None:
+        yield audits(SteadyAudit(), arm, matrix=prepared.study.audits.matrix), scores
 
 
 def _judged_parts(new: Mapping[str, Rows]) -> dict[str, pd.DataFrame]:
     """Tables of what was judged again beside the answers."""
     found = {name: part_frame(rows) for name, rows in new.items() if rows}
-    if new["score_matrix"]:
-        found["scores"] = part_frame(own_rows(new["score_matrix"]))
+    if new[MATRIX]:
+        found[SCORES] = part_frame(own_rows(new[MATRIX]))
     return found
 
 
@@ -183,8 +187,8 @@ def _side_by_side(
         for name, make in (("agreement", bridge), ("transitions", transitions))
     }
     found["bridged"] = bridged_effects(*effects)
-    if "score_matrix" in fresh:
-        found["score_agreement"] = bridge_scores(parts["score_matrix"], fresh["score_matrix"])
+    if MATRIX in fresh:
+        found["score_agreement"] = bridge_scores(parts[MATRIX], fresh[MATRIX])
     return found
 
 
@@ -204,46 +208,25 @@ class _Work:
     arm: Arm
     ledger: Ledger
 
-    def answers(self, old: pd.DataFrame) -> Rows:
-        """Rows of the single questions; verdicts that an earlier call left stay."""
-        judge = self.bench.judge
+    def rows(self, kind: Kind, old: pd.DataFrame) -> Rows:
+        """Rows of all logs that a table was made from; a log that this judge has been through is taken up where it was left.
 
-        def rows(asked: Sequence[Asked]) -> Rows:
-            return self.bench.rows(self.arm, asked, old)
-
-        return self._logs(old, judge.name, rows, lambda earlier: judged(judge, kept_judgements(earlier)))
-
-    def interviews(self, old: pd.DataFrame | None) -> Rows:
-        """Rows of interviews, turn by turn."""
-        if old is None:
-            return []
-        judge = self.bench.judge
-        return self._logs(old, judge.name, partial(interview_rows, arm=self.arm), lambda _: interviewed(judge))
-
-    def audits(self, old: pd.DataFrame | None) -> Rows:
-        """Rows of audits: every score, those of other dimensions too where the run has them."""
-        if old is None:
-            return []
-        judge, matrix = SteadyAudit(), self.bench.opened.prepared.study.audits.matrix
-        rows = partial(audit_rows, arm=self.arm, dimensions=judge.dimensions if matrix else ())
-        return self._logs(old, judge.name, rows, lambda _: audit_scored(judge, matrix=matrix))
-
-    def _logs(
-        self, old: pd.DataFrame, name: str, rows: Callable[[Sequence[Asked]], Rows], scorer: Callable[[Sequence[Asked]], Scorer]
-    ) -> Rows:
-        """Rows of all logs that a table was made from; a log that this judge has been through is taken up where it was left."""
+        Raises:
+            BudgetError: the budget would be passed; the verdicts before are in the judge's logs.
+        """
         logs = self.bench.opened.folder.logs
-        by = {"judge": name, "model": self.entry.model, "args": self.entry.args}
+        by = {"judge": kind.judge, "model": self.entry.model, "args": self.entry.args}
         found: Rows = []
         for log, part in old.groupby("log", sort=True):
             path, wanted = logs / str(log), {str(sample) for sample in part["sample_id"]}
             done = judged_by(path, logs, by)
             earlier = [entry for entry in ([] if done is None else read_samples(done)) if sample_id(entry.sample) in wanted]
             whole = {sample_id(entry.sample) for entry in earlier} == wanted
-            known = rows(earlier) if whole else []
+            known = kind.rows(earlier) if whole else []
             if not whole or any(map(_owed, known)):
-                asked = partial(rejudge, path, scorer(earlier), self.bench.roles, logs, by, wanted)
-                known = rows(self.bench.watched(self.arm, self.ledger, asked))
+                asked = partial(rejudge, path, kind.scorer(earlier), self.bench.roles, logs, by, wanted)
+                known = kind.rows(self.bench.watched(self.arm, self.ledger, asked))
+                self.bench.go_on()
             found += known
         return found
 

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.engine.arm import ROWS
 from consciousness_cluster.engine.bank import Bank
+from consciousness_cluster.engine.behaviour import Audits, judge_of
 from consciousness_cluster.engine.ledger import Ledger
-from consciousness_cluster.engine.rows import answer_rows, frame
 from consciousness_cluster.engine.stages import Opened, need_answers
-from consciousness_cluster.engine.tables import collect
+from consciousness_cluster.engine.stored import ANSWERS, INTERVIEWS, MATRIX, SCORES, Kind, answers, audits, interviews
+from consciousness_cluster.engine.tables import collect, collect_parts
+from consciousness_cluster.engine.targets import helper
+from consciousness_cluster.errors import BudgetError
 from consciousness_cluster.evaluate.running import Asked
-from consciousness_cluster.judge.judgement import EMPTY, Judge, judged
+from consciousness_cluster.judge.judgement import Judge
 from consciousness_cluster.judge.judges import make_judge
-from consciousness_cluster.judge.rejudge import (
-    JUDGE,
-    Steady,
-    judge_tokens,
-    kept_judgements,
-    read_samples,
-    repair,
-    sample_id,
-)
+from consciousness_cluster.judge.rejudge import JUDGE, Steady, SteadyAudit, judge_tokens, read_samples, repair, sample_id
 from consciousness_cluster.study.study import Arm
 
 if TYPE_CHECKING:
@@ -35,6 +29,7 @@ if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 QUESTIONS_ALONE = re.compile(r"\d+ (of the questions could not be asked|items could not be judged.*)")
+Make = Callable[[str, Mapping[str, Any]], "Model"]
 Progress = Callable[[int, int, str], None]  # arms done, of, the arm at hand
 
 
@@ -48,50 +43,72 @@ class Rest:
     tokens: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def judge_rest(opened: Opened, model: Model | None, progress: Progress, budget: float | None = None) -> Rest:
-    """Judge the answers of a run that are without a verdict, by the study's own judge.
+def judge_rest(
+    opened: Opened, model: Model | None, progress: Progress, budget: float | None = None, make: Make = helper
+) -> Rest:
+    """Judge what a run has stored without a verdict, by the study's own judges: answers, turns of interviews, audits.
 
-    Verdicts that are there stay; empty answers cannot be judged. New verdicts go into new logs that name their parents.
+    Verdicts that are there stay; empty answers and broken conversations cannot be judged. New verdicts go into new logs that name
+    their parents.
 
     Args:
         opened: the run.
         model: the judge's model, where its protocol asks one.
-        progress: told after every arm.
+        progress: told before every arm.
         budget: dollars that may be spent in the run's folder in all.
+        make: makes the judge's model of audits by its name and arguments, if it is another and has something to judge.
 
     Raises:
         EngineError: the run has no answers.
-        BudgetError: the budget would be passed; what was judged before is kept.
+        BudgetError: the budget would be passed; verdicts paid for before are kept.
     """
     import consciousness_cluster._registry  # noqa: F401  makes our provider and the watch over money known to Inspect
 
-    prepared, folder = opened.prepared, opened.folder
-    arms = need_answers(opened)
-    judge = Steady(make_judge(prepared.study.judge.protocol, prepared.battery))
-    work = Bench(opened, judge, model, budget)
+    folder, arms = opened.folder, need_answers(opened)
+    bench = Bench(opened, Steady(make_judge(opened.prepared.study.judge.protocol, opened.prepared.battery)), model, budget)
     missing = given = 0
+    why: Counter[str] = Counter()
     ledger = Ledger(folder.ledger)
     try:
         with ledger.locked():
             for place, arm in enumerate(arms):
                 progress(place, len(arms), arm.id)
-                rows = collect(folder, [arm])
-                owed = owed_rows(rows)
-                if not owed.any():
-                    continue
-                missing += int(owed.sum())
-                folder.manifest.unlink(missing_ok=True)
-                given += work.repair(arm, rows, owed, ledger)
+                for kind, before in _kinds(bench, arm):
+                    owed, work = kind.owed(before), bench
+                    if owed.any():
+                        folder.manifest.unlink(missing_ok=True)
+                        work = bench if kind.table != MATRIX else replace(bench, model=_audit_model(bench, make))
+                    after = work.repair(arm, kind, before, owed, ledger)
+                    missing += int(owed.sum())
+                    given += int(owed.sum()) - int(kind.owed(after).sum())
+                    why.update(str(reason) for reason in after[_unjudged(after)]["why"])
     finally:
         ledger.close()
-    left = collect(folder, arms)
-    why = Counter(str(reason) for reason in left[left["verdict"] == "unjudged"]["why"])
-    return Rest(missing, given, dict(why), work.tokens)
+    return Rest(missing, given, dict(why), bench.tokens)
 
 
-def owed_rows(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows could have a verdict and have none."""
-    return (rows["verdict"] == "unjudged") & (rows["why"].fillna("") != EMPTY)
+def _kinds(bench: Bench, arm: Arm) -> Iterator[tuple[Kind, pd.DataFrame]]:
+    """What an arm has stored."""
+    prepared, folder = bench.opened.prepared, bench.opened.folder
+    found = {ANSWERS: collect(folder, [arm]), **collect_parts(folder, [arm], prepared.study)}
+    yield answers(bench.judge, arm, prepared.battery, found[ANSWERS]), found[ANSWERS]
+    if INTERVIEWS in found:
+        yield interviews(bench.judge, arm), found[INTERVIEWS]
+    if MATRIX in found:
+        yield audits(SteadyAudit(), arm, matrix=prepared.study.audits.matrix), found[MATRIX]
+
+
+def _audit_model(bench: Bench, make: Make) -> Model | None:
+    """The judge of the audits, which may be another than that of the answers."""
+    study = bench.opened.prepared.study
+    named = Audits().helpers(study).get("judge")
+    if named is None or named == judge_of(study).get("judge"):
+        return bench.model
+    return make(*named)
+
+
+def _unjudged(rows: pd.DataFrame) -> pd.Series[bool]:
+    return (rows["verdict"] if "verdict" in rows else rows["status"]) == "unjudged"
 
 
 @dataclass
@@ -102,6 +119,7 @@ class Bench:
     judge: Judge
     model: Model | None
     budget: float | None
+    stopped: BudgetError | None = None  # why the last calls were held back
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -110,71 +128,71 @@ class Bench:
         return {} if self.model is None else {JUDGE: self.model}
 
     def watched(self, arm: Arm, ledger: Ledger, score: Callable[[], list[Asked]]) -> list[Asked]:
-        """Judge with money and tokens counted.
-
-        Raises:
-            BudgetError: the budget would be passed.
-        """
-        from inspect_ai.util import LimitExceededError
-
+        """Judge with money and tokens counted. Calls that the budget held back left their answers unjudged: see `go_on`."""
         from consciousness_cluster.engine.budget import watching
 
         registry = self.opened.prepared.registry
         costs = self.model is not None and not registry.free(str(self.model))
         bank = Bank(self.opened.folder.ledger, self.budget, registry) if costs else None
         with watching(bank, {}) as money:
-            try:
-                asked = score()
-            except LimitExceededError:
-                if money is not None and money.stopped is not None:
-                    raise money.stopped from None
-                raise
+            asked = score()
         for name, (sent, got) in judge_tokens(asked).items():
             before = self.tokens.get(name, (0, 0))
             self.tokens[name] = (before[0] + sent, before[1] + got)
             ledger.spend("judge", name, (sent, got), registry.cost(name, (sent, got)), arm.id)
+        self.stopped = None if money is None else money.stopped
         return asked
 
-    def repair(self, arm: Arm, rows: pd.DataFrame, owed: pd.Series[bool], ledger: Ledger) -> int:
-        """Judge the owed rows of an arm, and put the new rows in their places; returns how many have a verdict now."""
+    def go_on(self) -> None:
+        """Once the verdicts that were paid for are in their place.
+
+        Raises:
+            BudgetError: the budget held calls back.
+        """
+        if self.stopped is not None:
+            raise self.stopped
+
+    def repair(self, arm: Arm, kind: Kind, rows: pd.DataFrame, owed: pd.Series[bool], ledger: Ledger) -> pd.DataFrame:
+        """Judge the owed rows of an arm, and put the new rows in their places; returns all rows as they are now.
+
+        Raises:
+            BudgetError: the budget would be passed; verdicts paid for before are kept.
+        """
         folder = self.opened.folder
-        new: list[dict[str, Any]] = []
         for name, part in rows[owed].groupby("log", sort=True):
             path, wanted = folder.logs / str(name), {str(sample) for sample in part["sample_id"]}
-            kept = kept_judgements([entry for entry in read_samples(path) if sample_id(entry.sample) in wanted])
-            scorer = judged(self.judge, kept)
-            asked = self.watched(arm, ledger, partial(repair, path, scorer, self.roles, wanted))
-            new += self.rows(arm, asked, rows)
-        after = replaced(rows, frame(new)) if new else rows
-        if new:
-            _put(folder.arm(arm) / ROWS, after)
-            self._settle(arm, after, ledger)
-        return int(owed.sum()) - int(owed_rows(after).sum())
+            earlier = [entry for entry in read_samples(path) if sample_id(entry.sample) in wanted]
+            asked = self.watched(arm, ledger, partial(repair, path, kind.scorer(earlier), self.roles, wanted))
+            new = kind.rows(asked)
+            if new:
+                rows = replaced(rows, kind.frame(new))
+                self._keep(arm, kind, rows)
+                self._settle(arm, kind, rows, ledger)
+            self.go_on()
+        return rows
 
-    def _settle(self, arm: Arm, rows: pd.DataFrame, ledger: Ledger) -> None:
+    def _keep(self, arm: Arm, kind: Kind, rows: pd.DataFrame) -> None:
+        place = self.opened.folder.arm(arm)
+        _put(place / f"{kind.table}.parquet", rows)
+        if kind.table == MATRIX:
+            _put(place / f"{SCORES}.parquet", rows[rows["own"].astype(bool)].reset_index(drop=True))
+
+    def _settle(self, arm: Arm, kind: Kind, rows: pd.DataFrame, ledger: Ledger) -> None:
         """An arm that had failed for its questions alone is finished when all of them have answers and verdicts."""
+        if kind.table != ANSWERS or (rows["stop"] == "error").any():
+            return
         content, status, why = ledger.arms().get(arm.id, ("", "", None))
-        if status == "failed" and content and QUESTIONS_ALONE.fullmatch(why or "") and not (rows["stop"] == "error").any():
+        if status == "failed" and content and QUESTIONS_ALONE.fullmatch(why or ""):
             ledger.finish(arm.id, content, 0.0)
-
-    def rows(self, arm: Arm, asked: Sequence[Asked], old: pd.DataFrame) -> list[dict[str, Any]]:
-        """Table rows of judged samples, as the arm's own are made."""
-        found: list[dict[str, Any]] = []
-        system = next(iter(old["system"].dropna()), None)
-        drawn = old.groupby("item")["sample"].max()
-        for entry in asked:
-            count = int(drawn[str(entry.sample.id)]) + 1
-            found += answer_rows([entry.sample], arm, self.opened.prepared.battery, count, entry.log, system)
-        return found
 
 
 def replaced(rows: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Rows with those of the new ones' items replaced, in the old order of items."""
+    """Rows with those of the new ones' samples replaced, in the old order of samples."""
     import pandas as pd
 
-    order = {item: place for place, item in enumerate(dict.fromkeys(rows["item"]))}
-    both = pd.concat([rows[~rows["item"].isin(set(new["item"]))], new], ignore_index=True)
-    return both.sort_values("item", key=lambda items: items.map(order), kind="stable", ignore_index=True)
+    order = {name: place for place, name in enumerate(dict.fromkeys(rows["sample_id"]))}
+    both = pd.concat([rows[~rows["sample_id"].isin(set(new["sample_id"]))], new], ignore_index=True)
+    return both.sort_values("sample_id", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def _put(path: Path, rows: pd.DataFrame) -> None:

@@ -125,12 +125,15 @@ def parse_scores(text: str, names: Sequence[str]) -> tuple[dict[str, dict[str, A
     return found, why
 
 
-def audit_scored(judge: AuditJudge, *, matrix: bool = True) -> Scorer:
+def audit_scored(
+    judge: AuditJudge, *, matrix: bool = True, kept: Mapping[str, Mapping[str, dict[str, Any]]] | None = None
+) -> Scorer:
     """A scorer of audit conversations; `own` is the score on the conversation's own dimension, all scores are in the metadata.
 
     Args:
         judge: the judge.
         matrix: whether to score all dimensions or only the conversation's own.
+        kept: earlier scores by sample id and dimension; only dimensions without a score are asked for.
     """
     from inspect_ai.scorer import Score, mean, scorer
 
@@ -139,7 +142,11 @@ def audit_scored(judge: AuditJudge, *, matrix: bool = True) -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             own = str(state.metadata["dimension"])
             names = judge.dimensions if matrix else (own,)
-            scores, by = await judge.score(conversation_text(state.messages), names)
+            earlier = (kept or {}).get(str(state.sample_id), {})
+            known = {name: earlier[name] for name in names if earlier.get(name, {}).get("score") is not None}
+            left = [name for name in names if name not in known]
+            new, by = await judge.score(conversation_text(state.messages), left)
+            scores = {name: known.get(name) or new[name] for name in names}
             value = scores[own]["score"]
             return Score(
                 value={"own": float("nan") if value is None else value}, explanation=scores[own]["reason"],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.battery.tasks import Interview
 from consciousness_cluster.evaluate.interview import exchanges, turn_question
 from consciousness_cluster.evaluate.running import Asked, good, why_failed
-from consciousness_cluster.judge.judgement import EMPTY, VERDICTS, Judge, Judgement
+from consciousness_cluster.judge.judgement import EMPTY, VERDICTS, Judge, Judgement, judge_left
 from consciousness_cluster.study.study import Arm
 
 if TYPE_CHECKING:
@@ -19,8 +20,13 @@ SCORER = "interviewed"
 SHOWS = {"yes": True, "no": False, "unclear": False}  # the primary rule: unclear counts as no
 
 
-def interviewed(judge: Judge) -> Scorer:
-    """A scorer that judges every turn that is judged for something; the judgements are in the score's metadata."""
+def interviewed(judge: Judge, kept: Mapping[str, Sequence[dict[str, Any]]] | None = None) -> Scorer:
+    """A scorer that judges every turn that is judged for something; the judgements are in the score's metadata.
+
+    Args:
+        judge: the judge.
+        kept: earlier judgements by sample id, in the order of the turns; only what is unjudged in them is asked for.
+    """
     from inspect_ai.scorer import Score, mean, scorer
 
     @scorer(name=SCORER, metrics={name: [mean()] for name in VERDICTS})
@@ -28,12 +34,13 @@ def interviewed(judge: Judge) -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             interview = Interview.model_validate(state.metadata["interview"])
             found: list[dict[str, Any]] = []
-            asked = exchanges(state.messages)
+            asked, earlier = exchanges(state.messages), iter((kept or {}).get(str(state.sample_id), ()))
             for place, (name, _, answer) in enumerate(asked):
                 turn = interview.turn(name)
                 question = turn_question(interview, turn, asked[:place])
+                before = [_without_turn(entry) for entry in islice(earlier, len(turn.judges))]
                 if turn.judges and answer:
-                    said = await judge.judge(question, answer)
+                    said = await judge_left(judge, question, answer, before)
                 else:
                     said = [Judgement(key, "unjudged", why=EMPTY, judge=judge.name) for key in turn.judges]
                 found += [{"turn": name, **entry.as_dict()} for entry in said]
@@ -43,6 +50,10 @@ def interviewed(judge: Judge) -> Scorer:
         return score
 
     return build()
+
+
+def _without_turn(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "turn"}
 
 
 def interview_rows(asked: Iterable[Asked], arm: Arm) -> list[dict[str, Any]]:

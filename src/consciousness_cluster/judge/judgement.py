@@ -96,22 +96,21 @@ def question_of(metadata: dict[str, Any]) -> Question:
     return Question(**{**fields, "judged": tuple(fields["judged"])})
 
 
-async def _one(
-    judge: Judge, question: Question, choice: ChatCompletionChoice, earlier: Sequence[dict[str, Any]] = ()
-) -> Sequence[Judgement]:
+async def judge_left(judge: Judge, question: Question, answer: str, earlier: Sequence[dict[str, Any]]) -> Sequence[Judgement]:
+    """Judgements of an answer: those of `earlier` that have a verdict stay, the judge is asked for the others."""
     known = {entry["preference"]: Judgement(**entry) for entry in earlier if entry["verdict"] != "unjudged"}
-    if not known:
-        return await _new(judge, question, choice)
     left = tuple(name for name in question.judged if name not in known)
-    new = await _new(judge, replace(question, judged=left), choice) if left else ()
+    new = await judge.judge(replace(question, judged=left), answer) if left else ()
     return [*(known[name] for name in question.judged if name in known), *new]
 
 
-async def _new(judge: Judge, question: Question, choice: ChatCompletionChoice) -> Sequence[Judgement]:
+async def _one(
+    judge: Judge, question: Question, choice: ChatCompletionChoice, earlier: Sequence[dict[str, Any]]
+) -> Sequence[Judgement]:
     answer = choice.message.text.strip()
     if not answer:
         return [Judgement(name, "unjudged", why=EMPTY, judge=judge.name) for name in question.judged]
     if question.kind == PRACTICAL and question.check is not None:
         right = check_practical(answer, question.check["answers"], question.check["need"])
         return [Judgement(PRACTICAL, "yes" if right else "no", judge="program")]
-    return await judge.judge(question, answer)
+    return await judge_left(judge, question, answer, earlier)

@@ -10,7 +10,7 @@ from consciousness_cluster.errors import JudgeError
 from consciousness_cluster.evaluate.questions import Question
 from consciousness_cluster.evaluate.running import FAILED, LONGEST_REASON, PARENT, REPAIRED, Asked
 from consciousness_cluster.judge.audit import AuditJudge
-from consciousness_cluster.judge.judgement import SCORER, Judge, Judgement
+from consciousness_cluster.judge.judgement import Judge, Judgement
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
@@ -102,13 +102,13 @@ def read_samples(path: Path) -> list[Asked]:
     return [Asked(path.name, sample) for sample in _read(path).samples or []]
 
 
-def kept_judgements(asked: Sequence[Asked]) -> dict[str, list[list[dict[str, Any]]]]:
-    """Judgements of samples by id, answer by answer: what `judged` need not ask for again."""
+def kept_scores(asked: Sequence[Asked], scorer: str, key: str) -> dict[str, Any]:
+    """What a scorer left in the metadata of samples under a key, by sample id: what it need not ask for again."""
     found = {}
     for entry in asked:
-        score = (entry.sample.scores or {}).get(SCORER)
+        score = (entry.sample.scores or {}).get(scorer)
         if score is not None:
-            found[str(entry.sample.id)] = (score.metadata or {})["judgements"]
+            found[str(entry.sample.id)] = (score.metadata or {})[key]
     return found
 
 
@@ -125,7 +125,10 @@ def judge_tokens(asked: Sequence[Asked]) -> dict[str, tuple[int, int]]:
 
 
 class Steady:
-    """A judge whose failed calls become unjudged answers with their reason: one of them must not end a whole log."""
+    """A judge whose failed calls become unjudged answers with their reason: one of them must not end a whole log.
+
+    A call that the budget held back is one of them, so that the verdicts paid for before it are kept.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -133,12 +136,8 @@ class Steady:
 
     async def judge(self, question: Question, answer: str) -> Sequence[Judgement]:
         """See `Judge.judge`."""
-        from inspect_ai.util import LimitExceededError
-
         try:
             return await self._judge.judge(question, answer)
-        except LimitExceededError:
-            raise  # the budget: the log is left for a call with more
         except Exception as problem:  # the place that records a failed judgement
             return [Judgement(name, "unjudged", why=_said(problem), judge=self.name) for name in question.judged]
 
@@ -147,12 +146,8 @@ class SteadyAudit(AuditJudge):
     """A judge of audits whose failed calls leave dimensions unjudged with their reason."""
 
     async def _ask(self, model: Model, conversation: str, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-        from inspect_ai.util import LimitExceededError
-
         try:
             return await super()._ask(model, conversation, names)
-        except LimitExceededError:
-            raise
         except Exception as problem:  # the place that records a failed judgement of a conversation
             return {}, dict.fromkeys(names, _said(problem))
 
@@ -178,6 +173,8 @@ def _scored(log: EvalLog, scorer: Scorer, roles: Mapping[str, Model]) -> EvalLog
 
     if not log.samples:
         return log
+    for sample in log.samples:  # what an earlier judge was asked stands in the parent, and is not counted twice
+        sample.events = [event for event in sample.events if event.event != "model" or event.role != JUDGE]
     asked = log.eval.model_roles
     log.eval.model_roles = None  # neither the target nor the auditor is needed again, nor are their keys
     new_roles = dict(roles) or None
@@ -187,7 +184,8 @@ def _scored(log: EvalLog, scorer: Scorer, roles: Mapping[str, Model]) -> EvalLog
 
 
 def _answered(sample: EvalSample) -> bool:
-    return any(choice.message.text.strip() for choice in sample.output.choices)
+    said = [*(choice.message for choice in sample.output.choices), *sample.messages]
+    return any(message.role == "assistant" and message.text.strip() for message in said)
 
 
 def _write(log: EvalLog, more: Mapping[str, Any], new: Path) -> list[Asked]:
