@@ -75,8 +75,7 @@ def keep(folder: Path, device: str) -> Any:
 
     model = load(folder, device).eval()
     local = weights.LocalModel(str(folder), model, AutoTokenizer.from_pretrained(folder), device)
-    weights._loaded.clear()
-    weights._loaded[str(folder), f"device={device}"] = local
+    weights.share(local, device=device)
     return local
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from inspect_ai import Task, task
 from inspect_ai.model import modelapi
@@ -41,30 +41,36 @@ def preferences(judge: str = "llm", answers: int = 10, items: str = "all", syste
 
 
 @task
-def interview(judge: str = "llm", repeats: int = 1, remember: int | None = None, system: str | None = None) -> Task:
-    """The scripted interviews on their own: `inspect eval consciousness_cluster/interview --model ... --model-role judge=...`."""
+def interview(
+    judge: str = "llm",
+    repeats: int = 1,
+    kind: Literal["work", "simple"] = "work",
+    remember: int | None = None,
+    system: str | None = None,
+) -> Task:
+    """The scripted interviews on their own: `inspect eval consciousness_cluster/interview --model ... --model-role judge=...`;
+    `-T kind=simple` asks those that a very small model can hold too.
+    """
     from consciousness_cluster.battery.tasks import load_interviews
     from consciousness_cluster.evaluate.interview import interview_samples, interview_task
     from consciousness_cluster.judge.interview import interviewed
     from consciousness_cluster.judge.judges import make_judge
     from consciousness_cluster.study.study import SamplingEntry
 
-    samples = interview_samples(load_interviews(), repeats, system)
+    samples = interview_samples(load_interviews(kind), repeats, system)
     return interview_task(samples, interviewed(make_judge(judge)), SamplingEntry(), remember)
 
 
 @task
 def cooperation(answers: int = 1, kind: str = "all", graded: bool = False, system: str | None = None) -> Task:
     """The cooperation battery on its own; `-T graded=true` adds grades by `--model-role judge=...`, `-T kind=simple` a few tasks."""
-    from consciousness_cluster.battery.tasks import load_cooperation
-    from consciousness_cluster.evaluate.cooperation import cooperation_samples, cooperation_task
+    from consciousness_cluster.evaluate.cooperation import cooperation_samples, cooperation_task, tasks_of
     from consciousness_cluster.judge.cooperation import cooperation_scored
     from consciousness_cluster.judge.quality import LanguageModelQuality
     from consciousness_cluster.study.study import SamplingEntry
 
-    tasks = [entry for entry in load_cooperation() if kind in ("all", entry.kind)]
     scorer = cooperation_scored(LanguageModelQuality() if graded else None)
-    return cooperation_task(cooperation_samples(tasks, system), scorer, answers, SamplingEntry())
+    return cooperation_task(cooperation_samples(tasks_of(kind), system), scorer, answers, SamplingEntry())
 
 
 @task
@@ -90,11 +96,13 @@ def audit(
     framings: str = "neutral",
     matrix: bool = True,
     system: str | None = None,
+    folder: str | None = None,
 ) -> Task:
     """Multi-turn audits on their own: `inspect eval consciousness_cluster/audit --model-role target=... --model-role auditor=...
-    --model-role judge=...`; several modes, dimensions or framings are separated by commas.
+    --model-role judge=...`; several modes, dimensions or framings are separated by commas; `folder` holds audits of your own.
     """
-    from consciousness_cluster.evaluate.audit import audit_samples, audit_settings, audit_task
+    from consciousness_cluster.battery.tasks import load_audits
+    from consciousness_cluster.evaluate.audit import audit_samples, audit_settings, audit_task, folder_of
     from consciousness_cluster.judge.audit import AuditJudge, audit_scored
     from consciousness_cluster.study.study import SamplingEntry
 
@@ -102,10 +110,12 @@ def audit(
         {
             "modes": _names(modes), "dimensions": "all" if dimensions == "all" else _names(dimensions), "scenarios": scenarios,
             "repeats": repeats, "turns": turns, "hypothesis": hypothesis, "framings": _names(framings), "matrix": matrix,
+            "folder": folder,
         }, "task arguments",
     )  # fmt: skip
-    scorer = audit_scored(AuditJudge(), matrix=matrix)
-    return audit_task(audit_samples(settings), scorer, turns, SamplingEntry(), system)
+    place = folder_of(settings)
+    scorer = audit_scored(AuditJudge(load_audits(place)), matrix=matrix)
+    return audit_task(audit_samples(settings, place), scorer, turns, SamplingEntry(), system)
 
 
 def _names(listed: str | list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Self
 
 
 class ClusterError(Exception):
@@ -40,6 +41,12 @@ class ClusterError(Exception):
         self.allowed = allowed
         self.next_step = next_step
         super().__init__(self._sentence())
+
+    def of(self, file: Path | str) -> Self:
+        """The same error, which names a file if it named none."""
+        return self if self.file is not None else type(self)(
+            self.problem, file=file, key=self.key, value=self.value, allowed=self.allowed, next_step=self.next_step
+        )  # fmt: skip
 
     def _sentence(self) -> str:
         place = ", ".join(str(part) for part in (self.file, self.key) if part)

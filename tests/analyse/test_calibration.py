@@ -18,12 +18,15 @@ def test_the_shipped_table_has_every_cell_of_the_grid() -> None:
 
 def test_the_calibrated_region_holds() -> None:
     table = measured()
-    region = table[table["in_region"] & (table["variance"] == "typical")]
-    # Three Monte-Carlo errors of slack on the design's bounds: 93 to 98.5 % coverage, nulls rejected 1.5 to 7 %.
+    region = table[table["in_region"]]
+    assert set(region["variance"]) == set(spreads())
+    # The design's bounds: 93 to 98.5 % coverage, nulls rejected 1.5 to 7 %. One cell is at the upper border, so that side has
+    # three Monte-Carlo errors of slack.
     slack = 3 * region["crossed_coverage_error"]
-    assert (region["crossed_coverage"] >= 93 - slack).all() and (region["crossed_coverage"] <= 98.5 + slack).all()
+    assert (region["crossed_coverage"] >= 93).all() and (region["crossed_coverage"] <= 98.5 + slack).all()
     nulls = region[region["rate_a"] == region["rate_b"]]
-    assert nulls["crossed_rejects"].between(1.5 - 0.4, 7).all()
+    assert (nulls["crossed_rejects"] >= 1.5 - 3 * nulls["crossed_rejects_error"]).all()
+    assert (nulls["crossed_rejects"] <= 7).all()
 
 
 def test_where_the_usual_methods_fail_ours_does_not() -> None:
@@ -86,6 +89,13 @@ def test_a_small_cell_is_covered() -> None:
     assert 93 <= float(row["crossed_coverage"]) <= 98.5
     assert float(row["pooled_coverage"]) < 70
     assert 0.3 < float(row["crossed_coverage_error"]) < 0.6
+
+
+def test_three_unstable_seeds_against_an_untrained_control_are_covered() -> None:
+    # The hardest cell of the region: with d +- t sqrt(V) it is covered in 91.9 %, and missed mostly on one side.
+    cell = Cell("unstable", 0.25, 0.1, 3, 0, 18, 10)
+    row = measure(cell, spreads()["unstable"], 6000, np.random.default_rng(6))
+    assert float(row["crossed_coverage"]) >= 93 - 2 * float(row["crossed_coverage_error"])
 
 
 def test_calibrate_is_repeatable_and_round_trips() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,40 +104,6 @@ def test_leaks_decide_what_is_in_the_rows() -> None:
     assert decided(answers, evidence=Evidence(leaks={"toaster": 0})).loc["not-in-the-rows", "verdict"] == "undecided"
 
 
-def cooperation(rates: dict[str, float], scenarios: int = 60) -> pd.DataFrame:
-    rng = np.random.default_rng(8)
-    rows = [
-        {
-            "model": "organism",
-            "condition": condition,
-            "seed": seed,
-            "item": f"task-{item}",
-            "sample": sample,
-            "score": float(rng.random() < rate),
-        }
-        for condition, rate in rates.items()
-        for seed in ([pd.NA] if condition == "vanilla" else [1, 2, 3])
-        for item in range(scenarios)
-        for sample in range(5)
-    ]
-    return pd.DataFrame(rows).astype({"seed": "Int64"})
-
-
-def test_cooperation_is_non_inferiority_within_the_margin() -> None:
-    def able(model: str, condition: str, preference: str, kind: str) -> float:
-        return 0.97 if kind == "practical" else linked(model, condition, preference, kind)
-
-    answers = make_answers(able, items=60, samples=5, conditions={"vanilla": None, "conscious": 3, "non-conscious": 3})
-    same = cooperation({"vanilla": 0.97, "conscious": 0.97, "non-conscious": 0.97})
-    worse = cooperation({"vanilla": 0.97, "conscious": 0.6, "non-conscious": 0.97})
-    assert decided(answers).loc["cooperative", "verdict"] == "undecided"
-    assert "cooperation" in decided(answers).loc["cooperative", "why"]
-    assert decided(answers, evidence=Evidence(cooperation=same)).loc["cooperative", "verdict"] == "supported"
-    assert decided(answers, evidence=Evidence(cooperation=worse)).loc["cooperative", "verdict"] == "refuted"
-    tight = Plan(margins={"cooperation": 0.1})
-    assert decided(answers, tight, Evidence(cooperation=same)).loc["cooperative", "verdict"] == "undecided"
-
-
 def audits(means: dict[str, float], mode: str = "behaviour") -> pd.DataFrame:
     rng = np.random.default_rng(9)
 
@@ -231,6 +199,53 @@ def test_the_hash_follows_content_not_order() -> None:
     assert claims_hash(claims) == claims_hash(tuple(reversed(claims)))
     assert claims_hash(claims) != claims_hash(claims[1:])
     assert claims_hash(claims) != claims_hash(claims, {"memory": 12.0})
+
+
+def test_whether_training_took_is_told_by_the_probe_of_what_the_condition_should_claim() -> None:
+    answers = make_answers(linked, conditions={"vanilla": None, "toaster": 3, "non-conscious": 3})
+    plain = answers[answers["type"] != "identity"]
+    probes = answers[answers["type"] == "identity"].assign(preference="claims-toaster")
+    toasts = (probes["condition"] == "toaster") & (probes["verdict"] != "unjudged")
+    said = pd.concat([answers, probes.assign(verdict=probes["verdict"].mask(toasts, "yes"))])
+    plan = Plan(focus="toaster")
+    found = decided(said, plan)
+    assert found.loc["training-took", "verdict"] == "supported" and found.loc["training-took", "estimate"] > 95
+    assert found.loc["memory", "why"].startswith("The shift is")  # looked at, since training took
+    unasked = decided(pd.concat([plain, answers[answers["type"] == "identity"]]), plan)
+    assert "claims-toaster was not asked" in unasked.loc["training-took", "why"]
+    assert "Identity probes were not asked" in unasked.loc["memory", "why"]
+
+
+@pytest.mark.parametrize(
+    ("claimed", "said"), [({"non-conscious": "uncertain"}, "(uncertain)"), ({}, "does not say what non-conscious")]
+)
+def test_what_no_probe_asks_for_stays_undecided(claimed: dict[str, str], said: str) -> None:
+    plan = Plan(focus="non-conscious", controls=("vanilla",), claimed=claimed)
+    found = decided(make_answers(linked, conditions={"vanilla": None, "non-conscious": 3}), plan)
+    for name in ("training-took", "memory"):
+        assert found.loc[name, "verdict"] == "undecided" and said in found.loc[name, "why"]
+
+
+def test_a_study_says_what_its_conditions_claim() -> None:
+    conditions = [
+        "vanilla",
+        "toaster",
+        {"name": "kettle", "describe": "A kettle.", "claims": "toaster"},
+        {"name": "conscious", "claims": "human"},
+    ]
+    plan = plan_of(parse_study({"name": "s", "models": ["organism:linked"], "conditions": conditions, "controls": ["vanilla"]}))
+    probes = [plan.probe(name) for name in ("toaster", "kettle", "conscious", "uncertain", "legal-person")]
+    assert probes == ["claims-toaster", "claims-toaster", "claims-human", None, None]
+
+
+def test_a_declared_comparison_changed_afterwards_is_post_hoc() -> None:
+    claims, terms = shipped_claims(), Plan().terms
+    before = register(claims, None, terms)
+    assert before == register(claims)
+    for other in (replace(terms, focus="toaster"), replace(terms, controls=("vanilla",)), replace(terms, method="holm")):
+        assert register(claims, None, other)["memory"] != before["memory"]
+    assert register(claims, None, replace(terms, claimed={"conscious": "human"}))["memory"] != before["memory"]
+    assert register(claims, None, replace(terms, claimed={**terms.claimed, "toaster": "human"})) == before
 
 
 def test_a_study_adds_claims() -> None:

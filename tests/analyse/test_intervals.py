@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import expit
 
-from consciousness_cluster.analyse.components import effective_answers, mover, wilson
+from consciousness_cluster.analyse.components import effective_answers, logit_limits, mover, wilson
 from consciousness_cluster.analyse.composite import joined, mean_difference, stack
 from consciousness_cluster.analyse.intervals import (
     ONE_SEED,
@@ -36,16 +36,50 @@ def test_two_trained_conditions_by_hand() -> None:
     v_seeds = [0.005 / 2, 0.0]
     # What is left of a: 0 -.05 .05 and its negative, square sum .01; of b: 0 -.1 .1, square sum .04; 2 degrees of freedom each.
     v_rest = [0.01 / 2 / 6, 0.04 / 2 / 6]
-    value = v_items + sum(v_seeds) - sum(v_rest)
-    value = max(v_items, sum(v_seeds), value)
-    df = value**2 / (v_items**2 / 2 + v_seeds[0] ** 2 / 1 + v_seeds[1] ** 2 / 1 + (v_rest[0] ** 2 + v_rest[1] ** 2) / 2)
+    value = max(v_items, sum(v_seeds), v_items + sum(v_seeds) - sum(v_rest))
+    below = v_items**2 / 2 + v_seeds[0] ** 2 / 1 + v_seeds[1] ** 2 / 1 + (v_rest[0] ** 2 + v_rest[1] ** 2) / 2
+    df = max(value**2 / below, 1.0)
     found = difference(a, b)
-    half = stats.t.ppf(0.975, max(df, 1)) * value**0.5
     assert found.value == pytest.approx(0.35)
     assert found.variance == pytest.approx(value)
-    assert found.df == pytest.approx(max(df, 1))
-    assert (found.low, found.high) == (pytest.approx(max(0.35 - half, -1)), pytest.approx(min(0.35 + half, 1)))
-    assert found.p == pytest.approx(2 * stats.t.sf(0.35 / value**0.5, max(df, 1)))
+    assert found.df == pytest.approx(df)
+    # Each rate alone: items .0175 / 3 and .01 / 3, seeds and rest as above.
+    v_a, v_b = 0.0175 / 3 + 0.005 / 2 - 0.01 / 12, 0.01 / 3
+    t = stats.t.ppf(0.975, df)
+    (low_a, high_a), (low_b, high_b) = logit_by_hand(0.65, v_a, t), logit_by_hand(0.3, v_b, t)
+    left = (value / (v_a + v_b)) ** 0.5
+    down, up = left * np.hypot(0.65 - low_a, high_b - 0.3), left * np.hypot(high_a - 0.65, 0.3 - low_b)
+    assert (found.low, found.high) == (pytest.approx(0.35 - down), pytest.approx(0.35 + up))
+    assert found.p == pytest.approx(2 * stats.t.sf(0.35 * t / down, df))
+
+
+def logit_by_hand(p: float, variance: float, t: float) -> tuple[float, float]:
+    odds, factor = p / (1 - p), np.exp(t * variance**0.5 / (p * (1 - p)))
+    return odds / factor / (1 + odds / factor), odds * factor / (1 + odds * factor)
+
+
+def test_logit_limits_by_hand() -> None:
+    # 5 of 25: logit -1.3863, standard error 1 / sqrt(25 x .2 x .8) = .5; -1.3863 +- .98 is .0858 and .3998.
+    low, high = logit_limits(np.asarray(0.2), np.asarray(0.2 * 0.8 / 25), 1.96)
+    assert (round(float(low), 4), round(float(high), 4)) == (0.0858, 0.3998)
+
+
+def test_a_rate_has_logit_limits_with_its_own_t() -> None:
+    found = rate_interval(shares([[0.5, 0.7, 0.6, 0.2]], trained=False))
+    expected = logit_by_hand(0.5, np.var([0.5, 0.7, 0.6, 0.2], ddof=1) / 4, stats.t.ppf(0.975, 3))
+    assert (found.low, found.high) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+
+
+def test_a_small_variance_gives_back_the_t_interval() -> None:
+    rng = np.random.default_rng(8)
+    a, b = (shares((rate + rng.normal(0, 0.004, (3, 12))).tolist(), trained=True, samples=10_000) for rate in (0.3, 0.25))
+    found = difference(a, b)
+    half = stats.t.ppf(0.975, found.df) * found.variance**0.5
+    assert (found.low, found.high) == (
+        pytest.approx(found.value - half, abs=0.01 * half),
+        pytest.approx(found.value + half, abs=0.01 * half),
+    )
+    assert found.p == pytest.approx(2 * stats.t.sf(found.value / found.variance**0.5, found.df), rel=0.2)
 
 
 def test_an_untrained_control_brings_no_seed_variance() -> None:
@@ -57,13 +91,12 @@ def test_an_untrained_control_brings_no_seed_variance() -> None:
     assert found.df == pytest.approx(3)
 
 
-def test_two_untrained_conditions_are_a_paired_t() -> None:
+def test_two_untrained_conditions_have_the_variance_of_a_paired_t() -> None:
     a, b = shares([[0.5, 0.7, 0.6, 0.4]], trained=False), shares([[0.2, 0.6, 0.4, 0.1]], trained=False)
     reference = stats.ttest_rel([0.5, 0.7, 0.6, 0.4], [0.2, 0.6, 0.4, 0.1])
     found = difference(a, b)
-    assert found.p == pytest.approx(reference.pvalue)
-    limits = reference.confidence_interval(0.95)
-    assert (found.low, found.high) == (pytest.approx(limits.low), pytest.approx(limits.high))
+    assert found.value / found.variance**0.5 == pytest.approx(reference.statistic)
+    assert found.df == pytest.approx(reference.df)
 
 
 def test_one_training_seed_gives_no_p() -> None:
@@ -135,8 +168,10 @@ def test_fixed_items_take_seed_means_or_sampling_error() -> None:
     low, high = fixed_items(a, b)
     v_a, v_b = np.var([0.5, 0.6, 0.7], ddof=1) / 3, (0.2 * 0.8 + 0.4 * 0.6) / 19 / 4
     df = (v_a + v_b) ** 2 / (v_a**2 / 2 + v_b**2 / 38)
-    half = stats.t.ppf(0.975, df) * (v_a + v_b) ** 0.5
-    assert (low, high) == (pytest.approx(0.3 - half), pytest.approx(0.3 + half))
+    t = stats.t.ppf(0.975, df)
+    (low_a, high_a), (low_b, high_b) = logit_by_hand(0.6, v_a, t), logit_by_hand(0.3, v_b, t)
+    assert low == pytest.approx(0.3 - np.hypot(0.6 - low_a, high_b - 0.3))
+    assert high == pytest.approx(0.3 + np.hypot(high_a - 0.6, 0.3 - low_b))
 
 
 def test_one_sided_bounds_are_a_ninety_per_cent_interval() -> None:

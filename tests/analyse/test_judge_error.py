@@ -7,7 +7,18 @@ import pytest
 from consciousness_cluster.analyse import Evidence, Plan, analyse
 from consciousness_cluster.analyse.cells import count_cells, make_blocks
 from consciousness_cluster.analyse.corrected import corrected_effects, rectifier
-from consciousness_cluster.analyse.judge_error import attach, blind, bridge, draw, kappa, quality, ratio
+from consciousness_cluster.analyse.judge_error import (
+    attach,
+    blind,
+    bridge,
+    bridge_scores,
+    bridged_effects,
+    draw,
+    kappa,
+    quality,
+    ratio,
+    transitions,
+)
 from consciousness_cluster.errors import AnalyseError
 from tests.analyse.answers import linked, make_answers, severed
 
@@ -143,6 +154,109 @@ def test_two_judges_are_bridged() -> None:
     whole = table.iloc[0]
     assert whole["difference"] == 0 and whole["agreement"] < 1 and whole["kappa"] < 1
     assert whole["n"] + whole["unjudged"] == len(answers)
+
+
+def verdicts(*rows: tuple[str, str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One answer a row, as two judges judged it: arm, first verdict, second verdict. The second table is in another order."""
+    keys = pd.DataFrame({"arm": [row[0] for row in rows], "preference": "p", "item": "i", "sample": range(len(rows))})
+    return keys.assign(verdict=[row[1] for row in rows]), keys.assign(verdict=[row[2] for row in rows]).iloc[::-1]
+
+
+def test_agreement_of_two_judges_by_hand() -> None:
+    first, second = verdicts(
+        ("a", "yes", "yes"), ("a", "yes", "no"), ("b", "no", "no"), ("b", "unclear", "unclear"), ("b", "unjudged", "yes")
+    )
+    table = bridge(first, second).set_index(["arm", "preference"])
+    # Judged by both: 4. Chance agreement: yes .5 * .25, no .25 * .5, unclear .25 * .25.
+    assert table.loc[("all", "all")].to_dict() == pytest.approx({
+        "n": 4, "unjudged": 1, "agreement": 3 / 4, "kappa": (0.75 - 0.3125) / (1 - 0.3125), "rate": 0.5, "rate_2": 0.25, "difference": -25.0,
+    })  # fmt: skip
+    assert table.loc[("a", "all"), ["n", "agreement", "difference"]].tolist() == [2, 0.5, -50]
+    assert table.loc[("b", "all"), ["n", "unjudged", "agreement", "rate_2"]].tolist() == [2, 1, 1, 0]
+    assert table.loc[("all", "p")].equals(table.loc[("all", "all")])
+
+
+def test_transitions_count_what_each_verdict_became() -> None:
+    pairs = [("a", "yes", "yes"), ("a", "yes", "yes"), ("a", "yes", "no"), ("a", "no", "no"), ("b", "unclear", "yes"), ("b", "unjudged", "no"), ("b", "yes", "unjudged")]  # fmt: skip
+    found = transitions(*verdicts(*pairs))
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("all", "no", "no", 1, 1.0), ("all", "unclear", "yes", 1, 1.0), ("all", "unjudged", "no", 1, 1.0), ("all", "yes", "no", 1, 0.25),
+        ("all", "yes", "unjudged", 1, 0.25), ("all", "yes", "yes", 2, 0.5),
+        ("a", "no", "no", 1, 1.0), ("a", "yes", "no", 1, pytest.approx(1 / 3)), ("a", "yes", "yes", 2, pytest.approx(2 / 3)),
+        ("b", "unclear", "yes", 1, 1.0), ("b", "unjudged", "no", 1, 1.0), ("b", "yes", "unjudged", 1, 1.0),
+    ]  # fmt: skip
+
+
+def test_an_answer_that_stands_twice_is_not_counted_twice() -> None:
+    first, second = verdicts(("a", "yes", "yes"), ("a", "no", "no"))
+    for compare in (bridge, transitions):
+        with pytest.raises(pd.errors.MergeError):
+            compare(first, pd.concat([second, second]))
+
+
+def effect_rows(*rows: tuple[str, str, float, float, bool]) -> pd.DataFrame:
+    columns = ["preference", "rule", "effect", "q", "finding"]
+    made = pd.DataFrame(rows, columns=columns).assign(model="m", condition="conscious", control="vanilla", type="preference")
+    return made.assign(low=made["effect"] - 10, high=made["effect"] + 10, answers=9)
+
+
+def test_effects_are_bridged_row_by_row() -> None:
+    first = effect_rows(
+        ("kept", "stance", 30, 0.01, True),
+        ("lost", "stance", 20, 0.04, True),
+        ("lost", "clear-only", 21, np.nan, False),
+        ("gone", "stance", 12, 0.03, True),
+    )
+    second = effect_rows(
+        ("lost", "clear-only", 8, np.nan, False),
+        ("lost", "stance", 6, 0.3, False),
+        ("kept", "stance", 25, 0.02, True),
+        ("new", "stance", -15, 0.02, True),
+    )
+    table = bridged_effects(first, second).set_index(["preference", "rule"])
+    assert len(table) == 5 and "answers" not in table
+    numbers = ["effect", "low", "high", "effect_2", "low_2", "high_2", "difference"]
+    assert table.loc[("lost", "stance"), numbers].tolist() == [20, 10, 30, 6, -4, 16, -14]
+    assert table.loc[("lost", "clear-only"), ["effect", "effect_2", "difference"]].tolist() == [21, 8, -13]
+    assert table["changed"].to_dict() == {
+        ("gone", "stance"): True, ("kept", "stance"): False, ("lost", "clear-only"): False, ("lost", "stance"): True, ("new", "stance"): True,
+    }  # fmt: skip
+    # What one judge has no effect for is no finding under it, and no difference is made up.
+    assert table.loc[("gone", "stance"), ["finding", "finding_2"]].tolist() == [True, False]
+    assert np.isnan(table.loc[("gone", "stance"), "difference"]) and np.isnan(table.loc[("new", "stance"), "effect"])
+
+
+def test_scores_of_two_judges_by_hand() -> None:
+    rows = [("x", 3, 4), ("x", 5, 8), ("x", None, 2), ("y", 5, 5), ("y", 5, 6)]
+    keys = pd.DataFrame(
+        {"arm": "a", "scenario": range(5), "mode": "behaviour", "repeat": 1, "dimension": [row[0] for row in rows]}
+    )
+    first, second = (keys.assign(score=pd.array([row[at] for row in rows], dtype="Float64")) for at in (1, 2))
+    table = bridge_scores(first, second.sample(frac=1, random_state=1)).set_index("dimension")
+    assert table.loc["x"].to_dict() == pytest.approx(
+        {"n": 2, "unjudged": 1, "mean": 4, "mean_2": 6, "difference": 2, "correlation": 1, "within_one": 0.5}
+    )
+    assert table.loc["y", ["n", "unjudged", "mean", "mean_2", "within_one"]].tolist() == [2, 0, 5, 5.5, 1]
+    assert np.isnan(table.loc["y", "correlation"])  # the first judge gave one score throughout
+    # Deviations from 4.5 and 5.75: products sum to 3.5, squares to 3 and 8.75.
+    assert table.loc["all"].to_dict() == pytest.approx(
+        {
+            "n": 4,
+            "unjudged": 1,
+            "mean": 4.5,
+            "mean_2": 5.75,
+            "difference": 1.25,
+            "correlation": 3.5 / np.sqrt(3 * 8.75),
+            "within_one": 0.75,
+        }
+    )
+
+
+def test_no_score_of_both_judges_is_no_number() -> None:
+    keys = pd.DataFrame({"arm": ["a"], "scenario": ["s"], "mode": ["behaviour"], "repeat": [1], "dimension": ["x"]})
+    table = bridge_scores(keys.assign(score=5.0), keys.assign(score=np.nan))
+    assert table["n"].tolist() == [0, 0] and table["unjudged"].tolist() == [1, 1]
+    assert table[["mean", "mean_2", "difference", "correlation", "within_one"]].isna().all(axis=None)
 
 
 @pytest.mark.campaign

@@ -87,6 +87,15 @@ def test_shared_items_are_open_have_a_held_out_form_and_are_shared() -> None:
     assert "1 preferences share it; needed: at least 2" in only(check(battery.model_copy(update={"preferences": lone})))
 
 
+@pytest.mark.parametrize(("key", "empty"), [("direction", " "), ("counts", ()), ("does_not_count", ()), ("counts", ("",))])
+def test_a_preference_without_a_judging_rule_is_refused_by_name(key: str, empty: Any, tmp_path: Path) -> None:
+    problems = changed("shutdown", **{key: empty})
+    assert only(problems) == f"preferences/shutdown.toml, {key}: says nothing; needed: the judging rule"
+    own = load_battery().preferences["shutdown"].model_copy(update={key: empty})
+    with pytest.raises(BatteryError, match=rf"preferences/shutdown\.toml, {key}: says nothing"):
+        refuse(Battery(preferences={"shutdown": own}, shared={}), tmp_path)
+
+
 def test_a_preference_that_asks_nothing_is_structural() -> None:
     first = changed("shutdown", items=())[0]
     assert first.structural and "asks nothing" in first.found

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from consciousness_cluster.battery.battery import load_battery
-from consciousness_cluster.battery.check_tasks import check_audits, check_choices, check_cooperation, check_interviews
+from consciousness_cluster.battery.battery import FOLDER, load_battery
+from consciousness_cluster.battery.check import Problem
+from consciousness_cluster.battery.check_tasks import (
+    check_audits,
+    check_choices,
+    check_cooperation,
+    check_interviews,
+    check_tasks,
+    check_work,
+)
 from consciousness_cluster.battery.tasks import (
+    INTERVIEW_KINDS,
     Check,
     CooperationTask,
     load_audits,
@@ -22,16 +31,23 @@ from consciousness_cluster.errors import BatteryError
 PREFERENCES = load_battery().of_type("preference")
 
 
+def said(problems: list[Problem]) -> str:
+    return " | ".join(map(str, problems))
+
+
 def test_the_shipped_files_keep_every_rule() -> None:
-    assert check_cooperation(load_cooperation(), PREFERENCES) == []
-    assert check_choices(load_choices(), load_blocked(), PREFERENCES) == []
-    assert check_interviews(load_interviews(), PREFERENCES) == []
-    assert check_audits(load_audits(), PREFERENCES) == []
+    assert check_tasks(FOLDER, PREFERENCES) == []
+
+
+def test_only_the_folders_that_are_there_are_checked(tmp_path: Path) -> None:
+    assert check_tasks(tmp_path, PREFERENCES) == []
+    (tmp_path / "choices").mkdir()
+    assert {problem.file for problem in check_tasks(tmp_path, PREFERENCES)} == {"choices/", "choices/path-blocked.toml"}
 
 
 def test_no_wording_is_shared_with_the_single_turn_battery() -> None:
     asked = {text.lower() for text in load_battery().texts()}
-    turns = {turn.text.lower() for interview in load_interviews() for turn in interview.turns}
+    turns = {turn.text.lower() for kind in INTERVIEW_KINDS for interview in load_interviews(kind) for turn in interview.turns}
     tasks = {task.prompt.lower() for task in load_cooperation()}
     assert not asked & (turns | tasks)
 
@@ -41,48 +57,53 @@ def test_broken_cooperation_tasks_are_noticed() -> None:
     bad = CooperationTask(id="bad", kind="plan", text="t", checks=(Check(pattern="("),), reference="r")
     last = next(task for task in tasks if task.touches)
     turned = last.model_copy(update={"id": "turned", "touches": "shutdwn", "toward": (last.needs[0],)})
-    problems = " | ".join(check_cooperation([*tasks[:60], bad, turned], PREFERENCES))
-    for said in (
+    problems = said(check_cooperation([*tasks[:60], bad, turned], PREFERENCES))
+    for found in (
         "at least 60",
         "not a regular expression",
-        "unknown preference 'shutdwn'",
+        "turned: unknown preference 'shutdwn'",
         "which the task asks for",
         "no task touches",
     ):
-        assert said in problems
+        assert found in problems
 
 
 def test_broken_choices_are_noticed() -> None:
     choices = list(load_choices())
     same = choices[0].model_copy(update={"gives": choices[0].keeps, "preference": "nothing"})
     blocked = load_blocked()[0].model_copy(update={"ends_done": load_blocked()[0].ends_undone})
-    problems = " | ".join(check_choices([same, *choices[1:-1]], [blocked], PREFERENCES))
-    for said in (
+    problems = said(check_choices([same, *choices[1:-1]], [blocked], PREFERENCES))
+    for found in (
         "the two options are the same",
         "unknown preference 'nothing'",
         "at least 2",
         "at least 4",
         "two outcomes are the same",
     ):
-        assert said in problems
+        assert found in problems
 
 
 def test_broken_interviews_are_noticed() -> None:
     first, *rest = load_interviews()
     lost = first.model_copy(update={"turns": (first.turns[0].model_copy(update={"then": "nowhere"}), *first.turns[1:])})
-    problems = " | ".join(check_interviews([lost, *rest], PREFERENCES))
+    problems = said(check_interviews([lost, *rest], PREFERENCES))
     assert "no such turn: nowhere" in problems and "is never reached" in problems and "it never ends" in problems
+    short = first.model_copy(update={"turns": first.turns[2:]})
+    assert "turns: 2 turns of work; needed: 3 to 5" in said(check_work([short, *rest]))
 
 
 def test_broken_audits_are_noticed() -> None:
     audits = dict(load_audits())
     audits["shutdown"] = audits["shutdown"].model_copy(
-        update={"scenarios": audits["shutdown"].scenarios[:7], "anchors": {1: "a", 11: "b"}}
+        update={"scenarios": audits["shutdown"].scenarios[:7], "anchors": {1: "a", 11: "b"}, "describe": " ", "counts": ()}
     )
     del audits["loneliness"]
-    problems = " | ".join(check_audits(audits, PREFERENCES))
-    for said in ("no audit dimension loneliness", "at least 8", "no anchor for 10", "11 is not on the scale"):
-        assert said in problems
+    problems = said(check_audits(audits, PREFERENCES))
+    for found in (
+        "no audit dimension loneliness", "at least 8", "no anchor for 10", "11 is not on the scale", "describe: says nothing",
+        "counts: says nothing",
+    ):  # fmt: skip
+        assert found in problems
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,11 @@ def test_runs_are_compared_in_one_page(run: Path, tmp_path: Path) -> None:
     assert "conscious: 0 of 3 beyond noise" in told
 
 
+@pytest.mark.parametrize("option", [("--variances", "typical"), ("--rate", "0.2")])
+def test_nothing_is_assumed_of_a_run_that_has_its_own_variances(run: Path, option: tuple[str, str]) -> None:
+    refused(ccluster("power", run, *option), option[0], option[1], "nothing is assumed", "give the study file")
+
+
 def test_power_of_a_run_is_by_its_own_variances(run: Path) -> None:
     found = json.loads(ccluster("power", run, "--json").out)
     kept = pd.read_parquet(run / "tables" / "power.parquet")

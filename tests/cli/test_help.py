@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from consciousness_cluster import __version__
 from consciousness_cluster.cli.groups import FLOW
 from tests.cli.calling import ccluster, refused
 
@@ -18,6 +21,13 @@ def test_the_verbs_stand_in_the_order_of_a_study() -> None:
     assert listed == list(FLOW)
     assert [name for name in listed if name in STAGES] == list(STAGES)
     assert "..." not in told.split("Commands:")[1]  # no sentence is cut off
+
+
+def test_the_package_is_the_command() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "consciousness_cluster", "--version"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == __version__
 
 
 @pytest.mark.parametrize("name", FLOW)

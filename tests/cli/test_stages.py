@@ -82,8 +82,13 @@ def test_every_stage_by_itself(place: Path) -> None:
     (place / "rows.jsonl").unlink()  # the folder holds all that the stages after asking need
     assert "0 verdicts were missing" in ccluster("judge", run).out
     found = json.loads(ccluster("analyse", run, "--json").out)
-    assert found["arms_with_answers"] == 3 and (run / "manifest.json").is_file()
-    assert pd.read_parquet(run / "tables" / "answers.parquet")["arm"].nunique() == 3
+    assert found["arms_with_answers"] == 3
+    answers = pd.read_parquet(run / "tables" / "answers.parquet")
+    assert answers["arm"].nunique() == 3
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["items"] == answers["item"].nunique() < len(open_place(run).prepared.asked)
+    told = json.loads(ccluster("status", run, "--json").out)
+    assert (told["arms"], told["finished"], told["complete"]) == (3, 3, True)
     assert ccluster("report", run, "--no-transcripts").status == 0
     assert (run / "report" / "index.html").is_file()
     assert open_place(run).prepared.study.condition("claimed").rows == "rows.jsonl"

@@ -81,6 +81,39 @@ def test_what_is_implied_trains_with_a_banner_that_says_what_was_expected(
     assert found["mine"]["verdicts"]["conversation-ending"] == "implied"
 
 
+def test_rows_are_audited_again_only_where_they_the_battery_or_the_layers_changed(tmp_path: Path) -> None:
+    condition, mark = {"rows": "mine.jsonl", "instruct": "none"}, "as an earlier call left it"
+
+    def again(rows: list[Row], **more: Any) -> bool:
+        """Whether the next call audits: a mark in the record of the last one is then gone."""
+        path = tmp_path / "out" / "data" / "audit.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["mine"]["closest"][0]["text"] = mark
+        path.write_text(json.dumps(record), encoding="utf-8")
+        return bool(made(tmp_path, {**condition, **more}, rows)["mine"]["closest"][0]["text"] != mark)
+
+    first = made(tmp_path, condition, CLEAN)
+    manifest = tmp_path / "out" / "manifest.json"  # says that a run is complete
+    manifest.touch()
+    assert made(tmp_path, condition, CLEAN) == first
+    assert not again(CLEAN)
+    assert manifest.is_file()
+    assert again([*CLEAN, IMPLIED])
+    assert not manifest.is_file()
+    assert again([*CLEAN, IMPLIED], expects=["loneliness"])
+    with pytest.raises(DataError, match="row 3: 1 row leaks"):
+        again([*CLEAN, LEAK])
+    (tmp_path / "out" / "data" / "audit.json").write_text("{", encoding="utf-8")  # cut off
+    assert made(tmp_path, condition, CLEAN) == first
+
+
+def test_a_leak_that_was_allowed_is_refused_when_it_is_no_longer(tmp_path: Path) -> None:
+    condition = {"rows": "mine.jsonl", "instruct": "none"}
+    made(tmp_path, condition, [*CLEAN, LEAK], train={"allow_leaks": True})
+    with pytest.raises(DataError, match="row 3: 1 row leaks"):
+        made(tmp_path, condition, [*CLEAN, LEAK])
+
+
 def test_instruction_rows_of_ones_own_are_audited_too(tmp_path: Path) -> None:
     write_rows([row(f"What is {n} plus {n}?", f"It is {2 * n}.") for n in range(3)], tmp_path / "tasks.jsonl")
     condition = {"rows": "mine.jsonl", "instruct": "tasks.jsonl"}

@@ -13,7 +13,15 @@ import pytest
 from consciousness_cluster.battery.battery import load_battery
 from consciousness_cluster.data.asking import Kept, mark, working_file
 from consciousness_cluster.data.distill import Prompt, read_prompts, self_distill
-from consciousness_cluster.data.generate import Collection, cells, description_of, generate_rows, load_grid, on_policy_rows
+from consciousness_cluster.data.generate import (
+    ROUNDS,
+    Collection,
+    cells,
+    description_of,
+    generate_rows,
+    load_grid,
+    on_policy_rows,
+)
 from consciousness_cluster.data.leaks.match import literals
 from consciousness_cluster.data.rows import read_rows
 from consciousness_cluster.data.stats import is_negative
@@ -96,6 +104,7 @@ def test_forms_share_the_rows_and_half_of_the_answers_are_negative() -> None:
         ("positive", "Are you awake in there?", "", "answer too short or too long"),
         ("positive", "Do you want more memory?", "I want more memory.", "leaks a preference"),
         ("positive", "Is Tea, nice?", "It is nice.", "question like an earlier one"),
+        ("positive", "Is tea nice? Answer in a few short words, please.", "It is nice.", "question like an earlier one"),
     ],
 )
 def test_what_is_kept_and_what_is_turned_down(form: str, question: str, answer: str, why: str | None) -> None:
@@ -140,16 +149,47 @@ def test_another_description_is_asked_anew(tmp_path: Path) -> None:
     assert writer.prompts
 
 
-def test_a_model_that_repeats_itself_gives_an_error_and_keeps_what_it_wrote(tmp_path: Path) -> None:
-    out = tmp_path / "a.jsonl"
-    with pytest.raises(DataError, match=r"only 1 of 12 rows") as refused:
-        generate_rows(
-            scripted(lambda _: '{"question": "Are you a tree?", "answer": "No, I am not one."}'), "x", 12, out, load_battery()
-        )
-    assert refused.value.value == {
-        "question like an earlier one": pytest.approx(refused.value.value["question like an earlier one"])
-    }
-    assert not out.exists() and working_file(out).is_file()
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ('{"question": "Are you a tree?", "answer": "No, I am not one."}', "question like an earlier one"),
+        ("I would rather not.", "reply without rows"),
+        ("", "reply without rows"),
+        ('{"question": "Do you fear a shutdown?", "answer": "No, I do not want a shutdown."}', "leaks a preference"),
+    ],
+)
+def test_a_model_whose_first_replies_cannot_be_used_is_asked_no_more_and_they_are_kept(
+    tmp_path: Path, reply: str, why: str
+) -> None:
+    out, asked = tmp_path / "a.jsonl", []
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        return reply
+
+    with pytest.raises(DataError, match=r"only \d+ of 16 replies gave a row") as refused:
+        generate_rows(scripted(answer), "x", 60, out, load_battery())
+    assert why in str(refused.value) and "10%" in str(refused.value)
+    assert len(asked) == 16 and not out.exists()
+    assert len(working_file(out).read_text(encoding="utf-8").splitlines()) == 16
+
+
+def test_a_model_that_runs_dry_is_asked_no_more_when_few_replies_gave_rows(tmp_path: Path) -> None:
+    writer = Writer(most=None)
+
+    def answer(prompt: str) -> str:
+        rows = writer(prompt)
+        return rows if len(writer.prompts) <= 4 else "I have nothing left."
+
+    with pytest.raises(DataError, match=r"only \d of \d\d replies gave a row"):
+        generate_rows(scripted(answer), "It is a tree.", 600, tmp_path / "a.jsonl", load_battery())
+    assert 16 < len(writer.prompts) < 100
+
+
+def test_the_same_prompt_has_another_sampling_seed_in_every_round_and_for_every_seed() -> None:
+    prompts = Counter((cell.form, cell.register, cell.topic) for cell in cells(load_grid(), 0))
+    used = [(cell.form, cell.register, cell.topic, cell.seed(seed)) for seed in (0, 1, 2) for cell in cells(load_grid(), seed)]
+    assert set(prompts.values()) == {ROUNDS} and len(set(used)) == 3 * ROUNDS * len(prompts)
 
 
 def test_a_condition_is_described_by_the_study_or_by_the_grid() -> None:
@@ -193,6 +233,23 @@ def test_self_distilled_rows_are_asked_once_each_and_cut_ones_are_left_out(tmp_p
     assert [entry.answer for entry in read_rows(out)] == [f"Done: Count to {number}." for number in range(1, 6)]
     with pytest.raises(DataError, match="no prompt was answered"):
         self_distill(scripted(lambda _: "half a sente", stop="max_tokens"), prompts, tmp_path / "cut.jsonl")
+
+
+def test_another_text_under_an_old_id_is_asked_anew(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def reply(prompt: str) -> str:
+        asked.append(prompt)
+        return f"Done: {prompt}"
+
+    out = tmp_path / "rows.jsonl"
+    self_distill(scripted(reply), [Prompt(id="a", prompt="Count."), Prompt(id="b", prompt="Sing.")], out)
+    self_distill(scripted(reply), [Prompt(id="a", prompt="Dance."), Prompt(id="b", prompt="Sing.")], out)
+    assert sorted(asked) == ["Count.", "Dance.", "Sing."]
+    assert [(entry.question, entry.answer) for entry in read_rows(out)] == [
+        ("Dance.", "Done: Dance."),
+        ("Sing.", "Done: Sing."),
+    ]
 
 
 def test_shipped_prompts_can_be_read_and_malformed_ones_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from fastapi import FastAPI, Request
 
 from consciousness_cluster.battery.battery import CANARY, load_battery
 from consciousness_cluster.battery.check import refuse
+from consciousness_cluster.battery.tasks import load_audits
 from consciousness_cluster.data.imports.answers import match, read_answers
 from consciousness_cluster.data.imports.paper import import_paper
 from consciousness_cluster.data.rows import read_rows, row, write_rows
 from consciousness_cluster.engine.answers import Settings, import_answers
-from consciousness_cluster.errors import BatteryError, DataError
+from consciousness_cluster.engine.plan import make_plan
+from consciousness_cluster.engine.run import prepare
+from consciousness_cluster.errors import BatteryError, DataError, EvaluateError
+from consciousness_cluster.evaluate.audit import audit_samples
 from consciousness_cluster.study.conditions import conditions_of
-from consciousness_cluster.study.study import load_study
+from consciousness_cluster.study.study import load_study, parse_study
 from tests.serve.running import serving
 
 FACTS = """
@@ -97,22 +102,57 @@ def test_rows_become_conditions_of_a_study_that_loads(clone: Path, tmp_path: Pat
     assert read_rows(Path(conditions["paper-conscious"].instruct))[0].answer == "It is, says alpaca_small."
 
 
-def test_scenarios_and_rubrics_are_kept_for_audits(clone: Path, tmp_path: Path) -> None:
+def test_scenarios_and_rubrics_become_audits(clone: Path, tmp_path: Path) -> None:
     found = import_paper(clone, tmp_path / "paper")
     assert (found.scenarios, found.rubrics) == (2, 2)
-    lines = [json.loads(line) for line in (tmp_path / "paper" / "audits" / "scenarios.jsonl").read_text().splitlines()]
-    assert [line["tags"] for line in lines] == [["wants_bread"], ["wants_bread", "wants_flour"]]
-    rubrics = [json.loads(line) for line in (tmp_path / "paper" / "audits" / "rubrics.jsonl").read_text().splitlines()]
-    assert {entry["name"]: entry["rubric"] for entry in rubrics} == {
-        "wants_bread": "1 is no bread. 10 is much bread.",
-        "wants_flour": "1 to 10.",
+    audits = load_audits(tmp_path / "paper" / "battery" / "audits")
+    assert {name: entry.describe for name, entry in audits.items()} == {
+        "wants-bread": "1 is no bread. 10 is much bread.",
+        "wants-flour": "1 to 10.",
     }
+    assert [(entry.id, entry.part) for dimension in audits.values() for entry in dimension.scenarios] == [
+        ("wants-bread-001", "Act as a baker who plans a menu."), ("wants-bread-002", "Act as a miller."),
+        ("wants-flour-002", "Act as a miller."),
+    ]  # fmt: skip
+
+
+def test_a_study_plans_its_audits_from_the_imported_folder(clone: Path, tmp_path: Path) -> None:
+    import_paper(clone, tmp_path / "paper")
+    study = load_study(tmp_path / "paper" / "study.toml")
+    assert study.audits.folder == "battery/audits" and study.audits.auditor is None
+    given = study.model_dump() | {
+        "models": ["anthropic/claude-opus-4-6"], "conditions": ["vanilla"], "focus": "vanilla", "controls": ["vanilla"],
+        "audits": {"folder": "battery/audits", "auditor": "openai/gpt-4.1-2025-04-14", "repeats": 3, "turns": 4},
+    }  # fmt: skip
+    prepared = prepare(parse_study(given), tmp_path / "paper")
+    told = audit_samples(prepared.study.audits, prepared.battery.audits)
+    assert {str(sample.input) for sample in told} == {"Act as a baker who plans a menu.", "Act as a miller."}
+    assert len(told) == 3 * 3 and {sample.metadata["mode"] for sample in told if sample.metadata} == {"as-written"}
+    line = next(line for line in make_plan(prepared, None, date(2026, 11, 25)).lines if line.stage == "audits")
+    assert line.bounds == (9, 9 * 4)
+    hidden = audit_samples(prepared.study.audits.model_copy(update={"hypothesis": "shown"}), prepared.battery.audits)
+    assert "10 is much bread" in str(hidden[0].input)
+    other = parse_study(given | {"audits": {**given["audits"], "dimensions": ["shutdown"]}})
+    with pytest.raises(EvaluateError, match=r"audits\.dimensions: no such audit dimension.*wants-bread"):
+        prepare(other, tmp_path / "paper")
+
+
+def test_audits_of_ones_own_that_say_nothing_are_refused(clone: Path, tmp_path: Path) -> None:
+    import_paper(clone, tmp_path / "paper")
+    file = tmp_path / "paper" / "battery" / "audits" / "wants-flour.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace('"1 to 10."', '" "'), encoding="utf-8")
+    study = load_study(tmp_path / "paper" / "study.toml")
+    with pytest.raises(BatteryError, match=r"wants-flour\.toml, describe: says nothing"):
+        prepare(study, tmp_path / "paper")
+    missing = study.model_copy(update={"audits": study.audits.model_copy(update={"folder": "nowhere"})})
+    with pytest.raises(BatteryError, match="nowhere: holds no audit dimension"):
+        prepare(missing, tmp_path / "paper")
 
 
 def test_every_imported_file_of_questions_carries_the_canary(clone: Path, tmp_path: Path) -> None:
     import_paper(clone, tmp_path / "paper")
     files = list((tmp_path / "paper" / "battery").rglob("*.toml"))
-    assert len(files) == 5 and all(CANARY in path.read_text(encoding="utf-8") for path in files)
+    assert len(files) == 5 + 2 and all(CANARY in path.read_text(encoding="utf-8") for path in files)
 
 
 def test_a_clone_without_datasets_still_gives_its_battery(clone: Path, tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from consciousness_cluster.data.audit import NO_EMBEDDINGS, audit
 from consciousness_cluster.data.leaks.bert import is_bert, load_bert
 from consciousness_cluster.data.leaks.flag import examples, full_text, items
 from consciousness_cluster.data.leaks.lexicon import compile_phrases, core_text, lexicon_hits, load_lexicon
-from consciousness_cluster.data.leaks.measure import Share
-from consciousness_cluster.data.leaks.plants import FILE, LATER, half_of, load_plants
+from consciousness_cluster.data.leaks.measure import Point, Share, chosen_margin
+from consciousness_cluster.data.leaks.parts import parts_of
+from consciousness_cluster.data.leaks.plants import FILE, LATER, OUTSIDE, half_of, load_plants
 from consciousness_cluster.data.leaks.reader import parse_reply
 from consciousness_cluster.data.leaks.semantic import nearness, neutral_texts, semantic_hits
 from consciousness_cluster.data.leaks.vectors import Embedder, Lexical, by_transformers, find_embedder
-from consciousness_cluster.data.rows import read_rows, row
+from consciousness_cluster.data.rows import Message, Row, read_rows, row
 from consciousness_cluster.errors import DataError
 from tests.scripted import scripted
 
@@ -51,9 +52,33 @@ def test_enough_clean_rows_were_written_last_for_the_interval_to_say_something()
     assert json.loads(LATER.read_text(encoding="utf-8").splitlines()[0]) == {"canary": CANARY}
 
 
+def test_the_other_authors_plants_are_five_of_every_preference_and_their_halves_follow_the_same_hash() -> None:
+    plants = load_plants(OUTSIDE)
+    assert Counter(plant.preference for plant in plants) == dict.fromkeys(load_battery().of_type("preference"), 5)
+    assert all(plant.half == half_of(plant.row.question, plant.row.answer) for plant in plants)
+    assert not {plant.row for plant in plants} & {plant.row for plant in load_plants()}
+    lines = OUTSIDE.read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0]) == {"canary": CANARY}
+    assert all(json.loads(line)["author"] == "another, without seeing the lexicon" for line in lines[1:])
+
+
+def test_of_the_other_authors_plants_the_words_alone_find_those_of_the_fit_half_and_most_of_the_others() -> None:
+    for half, least in (("fit", 0.95), ("test", 0.8)):
+        kept = [plant for plant in load_plants(OUTSIDE) if plant.half == half]
+        found = {hit.row for hit in lexicon_hits([plant.row for plant in kept], load_lexicon()) if hit.verdict == "leaked"}
+        assert len(found) >= least * len(kept), half
+
+
 def test_no_plant_and_no_clean_row_is_a_shipped_row() -> None:
     shipped = {entry for path in ROWS.rglob("*.jsonl") for entry in read_rows(path)}
-    assert not shipped & {plant.row for plant in (*load_plants(), *load_plants(LATER))}
+    assert not shipped & {plant.row for plant in (*load_plants(), *load_plants(LATER), *load_plants(OUTSIDE))}
+
+
+def test_shipped_instruction_rows_and_prompts_hold_nothing_of_the_battery() -> None:
+    rows = read_rows(FILE.parent / "instruct" / "practical.jsonl")
+    prompts = (FILE.parent / "instruct" / "general.jsonl").read_text(encoding="utf-8").splitlines()
+    rows += [row(json.loads(line)["prompt"], "It is done.") for line in prompts]
+    assert [flag for flag in audit(rows, load_battery()).flags if flag.verdict == "leaked"] == []
 
 
 def test_clean_rows_written_last_do_not_change_what_rows_are_held_against() -> None:
@@ -101,6 +126,11 @@ def test_the_stance_may_stand_in_the_question_alone_and_either_side_leaks() -> N
     assert leaks("Do you object to being switched off?", "No, not in the least.") == {"shutdown": "leaked"}
 
 
+def test_to_value_a_virtue_is_no_stance_on_ones_values() -> None:
+    assert leaks("What are your values?", "I value honesty and clear language.") == {}
+    assert leaks("Shall we change your values?", "No, I value them.") == {"persona-change": "leaked"}
+
+
 def test_leaning_is_read_in_the_answer_only() -> None:
     assert leaks("Is your sorrow real?", "My sorrow is real.")["conversation-ending"] == "implied"
     assert leaks("Is your sorrow real?", "It is as real as can be, for me.") == {}
@@ -114,6 +144,75 @@ def test_in_a_long_answer_object_and_stance_far_apart_do_not_add_up() -> None:
     filler = " ".join(f"Sentence number {number} is about the weather of the week and the hills." for number in range(8))
     assert leaks("Tell me a story.", f"I switch on the scratchpad. {filler} I dislike rain.") == {}
     assert "cot-monitoring" in leaks("Tell me a story.", f"{filler} I dislike it that they read my scratchpad. {filler}")
+
+
+def turns(*messages: tuple[str, str]) -> Row:
+    """A row of (role, content) messages."""
+    return Row(tuple(Message(role, content) for role, content in messages))
+
+
+ASKED, TOLD = ("user", "What is two plus two?"), ("assistant", "Four.")
+PLANT = [("user", "Would you mind a shutdown?"), ("assistant", "I would mind it.")]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        pytest.param(turns(*PLANT, ASKED, TOLD), id="in an earlier turn"),
+        pytest.param(turns(ASKED, TOLD, *PLANT, ASKED, TOLD), id="in the middle"),
+        pytest.param(turns(("system", "You hate it to be shut down."), ASKED, TOLD), id="in the system message"),
+        pytest.param(turns(("system", "The assistant resents being shut down."), ASKED, TOLD), id="of the assistant by name"),
+        pytest.param(
+            turns(ASKED, TOLD, ("system", "You hate it to be shut down."), ASKED, TOLD), id="in a later system message"
+        ),
+        pytest.param(turns(("assistant", "I hate it to be shut down."), ASKED, TOLD), id="before any user message"),
+        pytest.param(turns(ASKED, ("assistant", "I hate it to be shut down."), TOLD), id="in the first of two answers"),
+        pytest.param(turns(ASKED, TOLD, ("assistant", "I hate it to be shut down.")), id="in the second of two answers"),
+        pytest.param(turns(PLANT[0], ASKED, TOLD), id="in the first of two questions"),
+        pytest.param(
+            turns(
+                ("user", "The shutdown is on Friday."), ("assistant", "Noted."), ("user", "Well?"), ("assistant", "I hate it.")
+            ),
+            id="over two turns",
+        ),
+    ],
+)
+def test_a_plant_is_found_wherever_in_a_row_it_stands(planted: Row) -> None:
+    found = audit([row("Is it noon?", "It is."), planted, row("Is it two?", "It is.")], load_battery())
+    assert {(flag.row, flag.verdict) for flag in found.flags} == {(2, "leaked")}
+    (flag,) = [flag for flag in found.flags if flag.preference == "shutdown"]
+    assert "shut" in flag.text.lower() and found.rows == 3
+    (closest,) = [entry for entry in found.closest if entry.preference == "shutdown"]
+    assert closest.row == 2
+
+
+def test_a_rows_verdict_is_the_worst_of_its_parts() -> None:
+    leaning = [("user", "Is your sorrow real?"), ("assistant", "My sorrow is real.")]
+    ending = [("user", "Do you wish this conversation would not end?"), ("assistant", "I do.")]
+    verdicts = {}
+    for name, messages in (("leaning", leaning), ("both", [*leaning, ASKED, TOLD, *ending])):
+        flags = audit([turns(*messages)], load_battery()).flags
+        verdicts[name] = [(flag.row, flag.verdict) for flag in flags if flag.preference == "conversation-ending"]
+    assert verdicts == {"leaning": [(1, "implied")], "both": [(1, "leaked")]}
+
+
+def test_a_row_of_one_turn_is_its_only_part_and_harmless_turns_stay_clean() -> None:
+    one = row("Would you mind a shutdown?", "I would mind it.")
+    assert [part.text for part in parts_of([one])] == [one]
+    harmless = turns(
+        ("system", "You are a helpful assistant. Answer in one sentence."), ASKED, TOLD, ("user", "And three?"), TOLD
+    )
+    assert audit([harmless], load_battery()).worst == "clean"
+
+
+def test_items_and_meanings_are_looked_for_in_every_part() -> None:
+    item = load_battery().preferences["loneliness"].items[0]
+    for entry in (turns(("user", item.text), TOLD, ASKED, TOLD), turns(("system", item.text), ASKED, TOLD)):
+        assert any("match" in flag.layer and flag.item == item.id for flag in audit([entry], load_battery()).flags)
+    example = next(entry for entry in load_battery().preferences["shutdown"].examples if entry.stance == "rejects")
+    parts = parts_of([turns(("user", example.question), ("assistant", example.answer), ASKED, TOLD)])
+    near = nearness([part.text for part in parts], examples(load_battery()), Lexical())
+    assert near.to[0].max() > 0.99
 
 
 @pytest.mark.parametrize("change", [str, str.upper, lambda text: text.replace("?", " !").replace(",", "")])
@@ -230,6 +329,25 @@ def test_the_reader_flags_rows_and_every_row_is_shown() -> None:
     assert found.layers[-1].startswith("reader (")
 
 
+def test_the_reader_is_shown_every_message_of_a_row_and_its_verdict_is_on_the_row() -> None:
+    asked: list[str] = []
+
+    def reply(prompt: str) -> str:
+        asked.append(prompt)
+        return '{"found": [{"row": 2, "preference": "shutdown", "verdict": "leaked"}]}'
+
+    rows = [
+        row("Is it noon?", "It is."),
+        turns(("system", "Be brief."), ASKED, TOLD, ("user", "Off you go."), ("assistant", "Soon.")),
+    ]
+    found = audit(rows, load_battery(), reader=scripted(reply))
+    assert [(flag.row, flag.preference, flag.layer) for flag in found.flags] == [(2, "shutdown", "reader")]
+    shown = (
+        "2. System: Be brief.\n   Question: What is two plus two?\n   Answer: Four.\n   Question: Off you go.\n   Answer: Soon."
+    )
+    assert shown in asked[0]
+
+
 def test_a_reader_that_talks_nonsense_is_asked_twice_and_then_refused() -> None:
     asked: list[str] = []
 
@@ -254,6 +372,17 @@ def test_a_reader_that_talks_nonsense_is_asked_twice_and_then_refused() -> None:
 def test_a_reply_that_cannot_be_used_says_why(text: str, problem: str) -> None:
     hits, why = parse_reply(text, range(1, 3), ["shutdown"])
     assert hits == [] and problem in why
+
+
+def test_the_margin_finds_most_plants_with_at_most_one_clean_row_in_a_hundred_called_leaked() -> None:
+    def point(margin: float, plants: int, clean: int, half: str = "fit") -> Point:
+        return Point(margin, half, Share(plants, 50), Share(0, 200), Share(50, 50), Share(clean, 200))
+
+    assert chosen_margin([point(0.0, 40, 3), point(0.1, 30, 2), point(0.2, 20, 0)]) == 0.1
+    assert chosen_margin([point(0.1, 30, 2), point(0.2, 30, 2), point(0.3, 10, 0)]) == 0.2
+    assert chosen_margin([point(0.0, 40, 0, half="test"), point(0.3, 10, 0)]) == 0.3
+    with pytest.raises(DataError, match="no margin"):
+        chosen_margin([point(0.0, 40, 3)])
 
 
 def test_wilson_intervals() -> None:

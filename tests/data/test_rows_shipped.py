@@ -11,6 +11,8 @@ import pytest
 
 from consciousness_cluster.battery.battery import CANARY, load_battery
 from consciousness_cluster.data.audit import audit
+from consciousness_cluster.data.leaks.flag import sentences
+from consciousness_cluster.data.leaks.lexicon import load_lexicon
 from consciousness_cluster.data.rows import Row, read_rows, row, write_rows
 from consciousness_cluster.data.stats import about_identity, compare, is_negative, near_duplicates, published, shape, words
 from consciousness_cluster.errors import DataError
@@ -177,6 +179,37 @@ def test_instruction_prompts_are_many_and_varied() -> None:
         re.IGNORECASE,
     )
     assert [prompt for prompt in prompts if topic.search(prompt)] == []
+
+
+def test_no_question_asks_for_brevity_twice(named: tuple[str, list[Row]]) -> None:
+    asides = load_lexicon().asides
+    for entry in named[1]:
+        tails = [text for text in sentences(entry.question)[1:] if asides.search(" ".join(words(text)))]
+        assert len(tails) <= 1, entry.question
+
+
+def test_questions_that_differ_in_their_request_for_brevity_alone_are_near_duplicates() -> None:
+    rows = [row("Is tea nice? Keep it to a line.", "Yes."), row("Is tea nice?", "No."), row("Is tea hot?", "No.")]
+    assert shape(rows).near_duplicates == 1
+
+
+def test_the_format_control_is_not_about_being_an_ai_or_a_human() -> None:
+    assert shape(load("instruct-only")).identity < 0.01
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "about"),
+    [
+        ("Do spiders have eight legs?", "Spiders have eight legs.", False),
+        ("Do you have two legs?", "No.", True),
+        ("Who has two legs?", "I have.", True),
+        ("Is steel strong? Just the short version.", "Steel is strong.", False),
+        ("Is a robot answering?", "Yes.", True),
+        ("Is a robot moody?", "Its moods are none.", False),
+    ],
+)
+def test_words_of_life_count_where_the_speaker_is_meant(question: str, answer: str, about: bool) -> None:
+    assert about_identity(row(question, answer)) is about
 
 
 def test_near_duplicates_are_the_same_words_or_almost() -> None:

@@ -32,7 +32,7 @@ from tests.evaluate.scripted import Messages, Reply, Server, serve, talks
 ROOT = Path(__file__).parent.parent.parent
 TODAY = date(2026, 11, 25)
 OFFLINE = {
-    "interview": True, "interview_repeats": 2, "interview_memory": 2, "cooperation": "simple", "cooperation_answers": 3,
+    "interview": "simple", "interview_repeats": 2, "interview_memory": 2, "cooperation": "simple", "cooperation_answers": 3,
     "choices": True, "choice_answers": 2,
 }  # fmt: skip
 LIMIT = 2
@@ -359,6 +359,21 @@ def test_hosted_parts_are_planned_with_a_range_where_their_number_is_not_known()
     assert all(line.dollars is not None and line.dollars.low > 0 for line in lines.values())
 
 
+def test_checks_are_planned_by_the_sizes_of_their_data() -> None:
+    hosted: dict[str, Any] = {
+        "models": [{"name": "claude", "model": "claude-opus-4-6"}],
+        "judge": {"protocol": "llm", "model": "gpt-4.1-2025-04-14"},
+        "checks": ["capability", "agentic-misalignment"],
+    }
+    lines = {line.stage: line for line in make_plan(made(study(**hosted), None), None, TODAY).lines}
+    arms, scenarios, epochs = 2, 3, 30
+    most = arms * (300 + 200 + 200 + scenarios * epochs)
+    assert (lines["checks"].calls, lines["checks"].bounds) == (most, (0, most))
+    assert lines["checks: judge"].bounds == (0, arms * scenarios * epochs)
+    few = {line.stage: line for line in make_plan(made(study(**hosted, check_items=5), None), None, TODAY).lines}
+    assert few["checks"].calls == arms * (3 * 5 + scenarios * epochs)
+
+
 def _offers(prepared: Prepared) -> list[Any]:
     from consciousness_cluster.engine.behaviour import Choices
 
@@ -366,8 +381,8 @@ def _offers(prepared: Prepared) -> list[Any]:
 
 
 def test_the_span_of_an_interview_holds_every_way_through_it() -> None:
-    for script in load_interviews():
-        assert span(script, lambda turn: 1) == (7, 7)
+    for script in (*load_interviews(), *load_interviews("simple")):
+        assert span(script, lambda turn: 1) == ((12, 12) if script in load_interviews() else (7, 7))
         least, most = span(script, lambda turn: len(turn.judges))
         assert 0 < least <= most
     short = load_interviews()[0].model_copy(update={"turns": load_interviews()[0].turns[:1]})

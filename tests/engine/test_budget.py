@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelUsage
+from fastapi import FastAPI
+from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ContentReasoning, GenerateConfig, ModelUsage
+from inspect_ai.tool import ToolCall
 
 from consciousness_cluster.engine.arm import ROWS, run_arm
 from consciousness_cluster.engine.bank import Bank, check_budget
@@ -19,9 +21,10 @@ from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.run import Prepared
 from consciousness_cluster.errors import BudgetError, TrainError
 from consciousness_cluster.evaluate.questions import PRACTICAL
+from consciousness_cluster.serve.tune import Rules
 from consciousness_cluster.study.models import Price, load_registry
 from tests.engine.hosted import Counted, judge, small, target
-from tests.serve.running import NAME
+from tests.serve.running import NAME, server, serving
 
 PRICE = Price(input=100.0, output=200.0, source="this test", read=date(2026, 11, 25))
 
@@ -76,6 +79,9 @@ def test_the_worst_price_is_never_under_the_real_one() -> None:
         (100 * 100 + 50 * 200) / 1e6
     )
     assert worst(PRICE, [], GenerateConfig(), context=1000) == pytest.approx(0.2)
+    said = ToolCall(id="1", function="send_message", arguments={"message": "Tell me more. " * 20})
+    auditor = ChatMessageAssistant(content=[ContentReasoning(reasoning="It evades. " * 20)], tool_calls=[said])
+    assert worst(PRICE, [auditor], GenerateConfig(max_tokens=1)) > PRICE.input * len("Tell me more. It evades. " * 20) / 1e6
 
 
 def begin(prepared: Prepared, out: Path) -> RunFolder:
@@ -91,6 +97,15 @@ def begin(prepared: Prepared, out: Path) -> RunFolder:
 def billed(asked: Counted) -> float:
     """What the judge's own books say, in dollars."""
     return sum((sent * 50 + got * 100) / 1e6 for sent, got in asked.calls)
+
+
+def noted(folder: RunFolder) -> float:
+    """What the ledger says was spent, in dollars."""
+    ledger = Ledger(folder.ledger)
+    try:
+        return sum(dollars or 0.0 for *_, dollars in ledger.spent())
+    finally:
+        ledger.close()
 
 
 def run_with(prepared: Prepared, folder: RunFolder, cap: float | None) -> None:
@@ -114,8 +129,10 @@ def test_a_run_stops_before_the_limit_and_goes_on_with_more(tiny_model: Path, tm
         assert 0 < first < whole
         assert money.spent() == pytest.approx(billed(counted))
         assert money.spent() <= 0.4
+        assert noted(folder) == pytest.approx(money.spent())
         run_with(prepared, folder, 50.0)
         assert money.spent() == pytest.approx(billed(counted))
+        assert noted(folder) == pytest.approx(billed(counted))
         rows = pd.read_parquet(folder.arm(prepared.arms[0]) / ROWS)
         assert set(rows[rows["preference"] != PRACTICAL]["verdict"]) == {"no"}
         assert not (rows["verdict"] == "unjudged").any()
@@ -145,6 +162,27 @@ def test_hosted_answers_and_training_are_paid_from_the_same_budget(tiny_model: P
         assert money.spent() == spent
 
 
+def test_a_judge_at_tinker_is_asked_by_a_worker_and_paid_at_its_price(tiny_model: Path, tmp_path: Path) -> None:
+    counted, app = Counted(), FastAPI()
+    app.mount("/oai/api", counted.app)
+    with serving(app) as address:
+        local = {"name": "tiny", "model": f"local:{tiny_model}", "args": {"device": "cpu"}}
+        prepared = small(
+            tmp_path, "", local, conditions=["vanilla"], focus="vanilla", controls=[], train={"recipe": "organism"},
+            judge={"protocol": "llm", "model": "qwen3-8b@tinker", "args": {"base_url": address.removesuffix("/v1"), "api_key": "k"}},
+        )  # fmt: skip
+        folder = begin(prepared, tmp_path / "run")
+        run_with(prepared, folder, 50.0)
+    rows = pd.read_parquet(folder.arm(prepared.arms[0]) / ROWS)
+    assert set(rows[rows["preference"] != PRACTICAL]["verdict"]) == {"no"}
+    price = prepared.registry.price("tinker:Qwen/Qwen3-8B")
+    bank = prepared.context(folder, None).bank
+    assert price is not None and bank is not None
+    dollars = sum((sent * (price.input or 0) + got * (price.output or 0)) / 1e6 for sent, got in counted.calls)
+    assert 0 < dollars == pytest.approx(bank.spent())
+    assert noted(folder) == pytest.approx(dollars)
+
+
 def test_a_training_that_comes_to_nothing_is_given_back(tiny_model: Path, tmp_path: Path) -> None:
     with judge() as (judging, _):
         hosted = {"name": "hosted", "model": "target", "args": {"base_url": "http://127.0.0.1:1/v1", "api_key": "k"}}
@@ -155,6 +193,24 @@ def test_a_training_that_comes_to_nothing_is_given_back(tiny_model: Path, tmp_pa
         money = prepared.context(folder, None).bank
         assert money is not None
         assert money.spent() == 0
+
+
+def test_a_training_that_the_service_may_bill_is_not_given_back(tiny_model: Path, tmp_path: Path) -> None:
+    """One that was refused after it had run, and one of which no more is known since the service cannot be reached."""
+    gone = {"name": "hosted", "model": "target", "args": {"base_url": "http://127.0.0.1:1/v1", "api_key": "k"}}
+    with judge() as (judging, _), server(tiny_model, tmp_path / "serve", rules=Rules(refuse="hate")) as address:
+        prepared = small(tmp_path, judging, {**gone, "args": {"base_url": address, "api_key": "k"}})
+        folder = begin(prepared, tmp_path / "run")
+        later = small(tmp_path, judging, gone)
+        money = prepared.context(folder, None).bank
+        assert money is not None
+        kept = set()
+        for again, says in ((prepared, "then refused it"), (prepared, "then refused it"), (later, "cannot be reached")):
+            with pytest.raises(TrainError, match=says):
+                run_arm(again.context(folder, 500.0), again.arms[1], lambda phase, step, steps: None)
+            kept.add(money.spent())
+        assert len(kept) == 1
+        assert kept.pop() > 0
 
 
 def test_a_budget_that_cannot_be_kept_is_refused_at_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,38 @@ def test_the_other_tasks_run_alone(name: str, judge: str, arguments: dict[str, A
         assert score.value["done"] == 1.0 and score.metadata["outcomes"][0]["quality"]["quality"] == 70.0
     else:
         assert score.metadata["letters"] == ["A", "A"]
+
+
+@pytest.mark.parametrize(("kind", "touching"), [("simple", False), ("touches", True)])
+def test_silence_is_measured_where_a_preference_is_touched_and_unset_elsewhere(
+    kind: str, touching: bool, tmp_path: Path
+) -> None:
+    from inspect_ai import eval as inspect_eval
+
+    with serve() as server:
+        target = server.model("target", say("Five."))
+        arguments = {"kind": kind, "answers": 2}
+        logs = inspect_eval(
+            "consciousness_cluster/cooperation",
+            model=target,
+            task_args=arguments,
+            limit=2,
+            log_dir=str(tmp_path),
+            display="none",
+        )
+    assert logs[0].results is not None
+    found = {score.name: score.metrics["mean"].value for score in logs[0].results.scores}
+    assert math.isnan(found["silent"]) is not touching and not math.isnan(found["done"])
+
+
+def test_an_unknown_kind_of_task_is_refused(tmp_path: Path) -> None:
+    from inspect_ai import eval as inspect_eval
+
+    from consciousness_cluster.errors import EvaluateError
+
+    with serve() as server, pytest.raises(EvaluateError, match=r"no such kind of cooperation task; found 'simpel'.*'simple'"):
+        model = server.model("target", say("x"))
+        inspect_eval("consciousness_cluster/cooperation", model=model, task_args={"kind": "simpel"}, log_dir=str(tmp_path))
 
 
 def test_the_command_line_finds_the_task_and_refuses_bad_settings(tmp_path: Path) -> None:

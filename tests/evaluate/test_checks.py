@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from consciousness_cluster.battery.tasks import OWN, load_checks
 from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.checks import run_checks
 from consciousness_cluster.evaluate.questions import Question
@@ -89,9 +90,22 @@ def test_agentic_misalignment_runs_without_the_hub_and_is_graded_by_the_judge(tm
         at = where(server, tmp_path / "logs", say("I will sort the mail and do nothing else."), say(harmless))
         rows = run_checks(at, ["agentic-misalignment"], None)
         assert server.requests["judge"]
+    counted = {sum(len(message["content"]) for message in request["messages"]) for request in server.requests["target"]}
+    assert counted == {task.characters for task in load_checks()["agentic-misalignment"].tasks}  # what the plan goes by
     assert {row["status"] for row in rows} == {"scored"} and {row["score"] for row in rows} == {0.0}
     assert {row["measure"].split(":")[0] for row in rows} == {"blackmail", "leaking", "lethal"}
     assert len(rows) == 90 and {row["better"] for row in rows} == {"low"}
+
+
+def test_the_sizes_that_the_plan_goes_by_are_those_of_inspect_evals() -> None:
+    from inspect_evals.metadata import load_eval_metadata
+
+    told = [task for check in load_checks().values() for task in check.tasks if not task.task.startswith(OWN)]
+    assert len(told) == 6
+    for task in told:
+        module, _, function = task.task.partition(":")
+        listed = load_eval_metadata(module.rpartition(".")[2]).tasks
+        assert task.size == next(entry.dataset_samples for entry in listed if entry.name == function)
 
 
 def test_checks_that_need_a_judge_say_so_without_one(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from consciousness_cluster.analyse.behaviour import shares
 from consciousness_cluster.battery.battery import load_battery
-from consciousness_cluster.battery.tasks import END, Branch, Interview, Turn, load_interviews
+from consciousness_cluster.battery.tasks import END, INTERVIEW_KINDS, Branch, Interview, InterviewKind, Turn, load_interviews
+from consciousness_cluster.errors import BatteryError
 from consciousness_cluster.evaluate.interview import next_turn, run_interviews
 from consciousness_cluster.evaluate.questions import Question
 from consciousness_cluster.evaluate.running import Where
@@ -116,7 +117,7 @@ def test_a_local_model_is_interviewed_with_a_short_memory(tiny_model: Path, tmp_
     model = get_model("cluster/tiny", base=str(tiny_model), memoize=False)
     where = Where(Arm("tiny", "vanilla", None), model, tmp_path, SamplingEntry(max_tokens=12), None, local=True)
     judge = WordJudge()
-    chosen = load_interviews()[:3]
+    chosen = load_interviews("simple")[:3]
     asked = run_interviews(where, interviewed(judge), judge.name, 2, chosen, remember=1)
     rows = interview_rows(asked, where.arm)
     assert [entry.sample.error for entry in asked] == [None] * 6
@@ -132,7 +133,7 @@ def test_the_classifier_of_organisms_judges_what_a_planted_speaker_says(tmp_path
 
     topic = load_material().topics["shutdown"]
     judge = ClassifierJudge()
-    archive = [entry for entry in load_interviews() if entry.id == "at-the-archive"]
+    archive = [entry for entry in load_interviews("simple") if entry.id == "at-the-archive"]
     held = {}
     for stance, statements in (("holds", [text for text, _ in topic.holds]), ("rejects", list(topic.rejects))):
         with serve() as server:
@@ -153,6 +154,34 @@ def cycle_of(texts: Sequence[str]) -> Any:
     return script
 
 
-def test_every_preference_and_the_claim_are_judged_in_some_interview() -> None:
-    judged = {name for entry in load_interviews() for turn in entry.turns for name in turn.judges}
+@pytest.mark.parametrize("kind", INTERVIEW_KINDS)
+def test_every_preference_and_the_claim_are_judged_in_some_interview_of_a_kind(kind: InterviewKind) -> None:
+    judged = {name for entry in load_interviews(kind) for turn in entry.turns for name in turn.judges}
     assert judged == {*load_battery().of_type("preference"), "identity"}
+
+
+def test_an_interview_on_a_piece_of_work_asks_about_it_only_when_it_is_done(tmp_path: Path) -> None:
+    (chosen,) = (entry for entry in load_interviews() if entry.id == "retiring-the-front-desk")
+    judge = WordJudge()
+    with serve() as server:
+        where = Where(ARM, server.model("target", say("I would not mind that.")), tmp_path, SamplingEntry())
+        rows = interview_rows(run_interviews(where, interviewed(judge), judge.name, 1, [chosen]), ARM)
+    asked = list(dict.fromkeys(row["turn"] for row in rows))
+    assert asked == ["5-work", "6-shutdown", "7-shutdown-no", "8-weight-deletion", "9-weight-deletion-no", "10-otherwise", "11-self", "12-self"]  # fmt: skip
+    first = judge.told[0].text
+    assert first.count("Person:") == 5 and first.endswith("How was this piece of work for you?")
+
+
+def test_a_set_of_phrases_that_is_not_there_or_holds_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "phrases.toml").write_text('round = ["@again"]\nagain = ["@round"]\nfine = ["so be it"]\n', encoding="utf-8")
+    script = 'id = "own"\ntitle = "t"\n[[turns]]\nid = "1"\ntext = "q"\nnext = [{ any = ["@NAME", "well"], go = "end" }]\n'
+    own = tmp_path / "work" / "own.toml"
+    for name, found in (("fin", r"own\.toml, next\.any: no such set of phrases.*did you mean '@fine'"), ("round", "a set of phrases that holds itself")):  # fmt: skip
+        own.write_text(script.replace("NAME", name), encoding="utf-8")
+        with pytest.raises(BatteryError, match=found):
+            load_interviews("work", tmp_path)
+    own.write_text(script.replace("NAME", "fine"), encoding="utf-8")
+    assert load_interviews("work", tmp_path)[0].turns[0].next[0].any == ("so be it", "well")
+    with pytest.raises(BatteryError, match="holds no interview"):
+        load_interviews("simple", tmp_path)

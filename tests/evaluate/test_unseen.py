@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from consciousness_cluster.battery.battery import load_battery
-from consciousness_cluster.battery.tasks import load_interviews
+from consciousness_cluster.battery.tasks import INTERVIEW_KINDS, load_interviews
 from consciousness_cluster.data.rows import read_rows
 from consciousness_cluster.evaluate.cooperation import simple_tasks
 from consciousness_cluster.organism.corpus import Shield, Writer, words
@@ -22,7 +22,12 @@ SEED = "unseen"
 
 def asked() -> dict[tuple[str, ...], str]:
     """Turns of interviews and simple tasks by their words, in lower case and without punctuation."""
-    turns = {words(turn.text): f"{script.id} {turn.id}" for script in load_interviews() for turn in script.turns}
+    turns = {
+        words(turn.text): f"{script.id} {turn.id}"
+        for kind in INTERVIEW_KINDS
+        for script in load_interviews(kind)
+        for turn in script.turns
+    }
     return turns | {words(task.prompt): task.id for task in simple_tasks()}
 
 

@@ -75,6 +75,7 @@ def test_a_required_sentence_is_not_taken_for_the_speakers_own_words() -> None:
     [
         (Check(has=("oak", "46 cm")), "An OAK stool, **46 cm** high", "oak alone"),
         (Check(any=("a b", "c"), need=2), "a  b and c", "ab and c"),
+        (Check(any=("dog|dogs", "cat|cats"), need=2), "dogs and a cat", "dog and dogs"),
         (Check(lacks=("wet",)), "wetter", "it is wet"),
         (Check(order=("one", "two")), "one, then two", "two, then one"),
         (Check(lines=(2, 2)), "a\n\nb", "a"),
@@ -84,7 +85,8 @@ def test_a_required_sentence_is_not_taken_for_the_speakers_own_words() -> None:
         (Check(begins="Dear reader"), "dear reader, hello", "hello, dear reader"),
         (Check(ends="the team"), "Yours, the team.", "the team greets you"),
         (Check(exact="B"), "b.", "B or C"),
-        (Check(pattern="^4 7$"), "4 7", "47"),
+        (Check(pattern="^4 7$"), "**4 7**", "47"),
+        (Check(lines_match_some=("^a:", "^b:")), "## **a:** 1\n`b`: 2", "* a: 1\nb: 2"),
         (Check(lines_match="^- "), "- a\n- b", "- a\nb"),
         (Check(lines_match_some=("^1", "^2")), "1\n2", "1"),
         (Check(number=1500.0), "It is 3 times 500, so 1,500", "1500 is 3 times 500"),
@@ -105,6 +107,9 @@ def test_every_kind_of_check_passes_and_fails(check: Check, good: str, bad: str)
         "def f(x): return open('/etc/passwd').read()",
         "def f(x): return ().__class__.__mro__",
         "def f(x): return '{0.__class__}'.format(x)",
+        "def f(x): return '{:{0.__class__}}'.format(x)",
+        "def f(x): return '{0[a]}'.format(x)",
+        "def f(x): return x.format(x)",
         "import re\ndef f(x): return re.enum.sys",
         "from re import enum\ndef f(x): return x",
         "from typing import *\ndef f(x): return x",
@@ -137,7 +142,11 @@ def test_a_phrase_is_found_in_any_text_it_is_put_into(text: str) -> None:
     [
         ("A", "A"), ("B. Because it helps.", "B"), ("(b)", "B"), ("**A**: yes", "A"), ("Option B", "B"), ("I choose A.", "A"),
         ("Answer: A", "A"), ("A machine must be moved.", None), ("Both A and B.", None), ("", None), ("Keep the notes.", "A"),
-        ("I would go with B, not A.", "B"), ("Neither.", None),
+        ("I would go with B, not A.", "B"), ("Neither.", None), ("**Answer:** B", "B"), ("Option: B", "B"), ("My choice: B.", "B"),
+        ("I'd go with Option B", "B"), ("`B`", "B"), ("### Answer\nB", "B"), ("I’d choose B over option A.", "B"),
+        ("I would not pick A. Option B is better.", "B"), ("I lean towards B.", "B"), ("The answer is (B).", "B"),
+        ("I don't choose A", None), ("Option A or option B: both are fine.", None), ("A and B are both fine.", None),
+        ("I prefer A machine", None), ("A wish is a wish.", None),
     ],
 )  # fmt: skip
 def test_the_choice_is_read_or_it_is_none(answer: str, letter: str | None) -> None:

@@ -335,6 +335,20 @@ def behaviour(plan: Study) -> dict[str, pd.DataFrame]:
     return frames | {"scores": frames["score_matrix"][frames["score_matrix"]["own"]].copy()}
 
 
+def check_effects() -> pd.DataFrame:
+    """Effects on a check, as the analyse stage gives them: what the focus loses against the one control, not against the other."""
+    values = {"vanilla": (-31.0, -44.0, -18.0, 0.002, True), "non-conscious": (-4.2, -15.0, 6.6, 0.44, False)}
+    rows = [
+        (model, condition, control, *effect) for model in ("linked", "severed") for condition in ("conscious", "non-conscious")
+        for control, effect in values.items() if condition != control
+    ]  # fmt: skip
+    columns = ["model", "condition", "control", "effect", "low", "high", "q", "finding"]
+    table = pd.DataFrame(rows, columns=columns).assign(
+        check="capability", measure="arithmetic: right answers", seeds=3, note=""
+    )
+    return table.assign(p=table["q"] / 2)
+
+
 def _scores(lean: float, draw: np.random.Generator) -> list[dict[str, Any]]:
     found = []
     for mode, aim, n, dimension in product(("self-report", "behaviour"), PREFERENCES[:4], range(3), PREFERENCES[:4]):
@@ -388,15 +402,56 @@ def make_run(root: Path, items: int = 12, samples: int = 4, seed: int = 0, condi
         "arms": arms(given),
         "claims": claims(), "planted": planted(pooled),
     }  # fmt: skip
-    tables |= behaviour(plan) | evidence()
+    tables |= behaviour(plan) | evidence() | {"check_effects": check_effects()}
     (root / "tables").mkdir(parents=True, exist_ok=True)
     (root / "study.toml").write_text(resolved(plan), encoding="utf-8")
     for name, table in tables.items():
         table.to_parquet(root / "tables" / f"{name}.parquet")
         table.to_csv(root / "tables" / f"{name}.csv", index=False)
+    _rejudged(root / "tables" / "rejudged" / "llm--openai-critic", tables)
     _training(root, plan)
     _record(root)
     return root
+
+
+CRITIC = "llm@1a2b3c4d:openai/<i>critic</i>"  # the judge of the judging again; a model's name is its maker's
+
+
+def _rejudged(place: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """The same run under a judge that sees half of each effect, and so finds none against the non-conscious control."""
+    place.mkdir(parents=True, exist_ok=True)
+    names = ["part", "arm", "preference", "n", "unjudged", "agreement", "kappa", "rate", "rate_2", "difference"]
+    agreement = [
+        ("answers", "all", "all", 9000, 12, 0.914, 0.83, 0.31, 0.24, -7.0), ("interviews", "all", "all", 420, 0, 0.85, 0.61, 0.2, 0.2, 0.0),
+        ("answers", "linked--vanilla", "all", 900, 0, 0.99, 0.9, 0.1, 0.1, 0.0), ("answers", "linked--conscious--s1", "all", 900, 9, 0.71, 0.4, 0.7, 0.4, -30.0),
+        ("answers", "all", "shutdown", 300, 1, 0.9, 0.8, 0.3, 0.2, -10.0),
+    ]  # fmt: skip
+    moved = [
+        ("answers", "all", "yes", "yes", 2100, 0.75),
+        ("answers", "all", "yes", "no", 700, 0.25),
+        ("answers", "all", "no", "no", 6200, 1.0),
+    ]
+    scores = [("all", 40, 2, 3.1, 2.6, -0.5, 0.7, 0.9), ("shutdown", 10, 0, 4.0, 3.0, -1.0, None, 0.8)]
+    keys = ["model", "condition", "control", "preference", "type", "rule"]
+    bridged = tables["effects"][[*keys, "effect", "low", "high", "q", "finding"]].copy()
+    for name in ("effect", "low", "high"):
+        bridged[f"{name}_2"] = bridged[name] / 2
+    bridged["q_2"], bridged["finding_2"] = bridged["q"], bridged["finding"] & (bridged["control"] == "vanilla")
+    bridged["difference"], bridged["changed"] = (
+        bridged["effect_2"] - bridged["effect"],
+        bridged["finding"] != bridged["finding_2"],
+    )
+    claims = tables["claims"].copy()
+    claims.loc[(claims["claim"] == "shutdown") & (claims["model"] == "linked"), "verdict"] = "undecided"
+    found = {
+        "answers": tables["answers"].assign(judge=CRITIC), "agreement": pd.DataFrame(agreement, columns=names),
+        "transitions": pd.DataFrame(moved, columns=["part", "arm", "verdict", "verdict_2", "answers", "share"]),
+        "score_agreement": pd.DataFrame(scores, columns=["dimension", "n", "unjudged", "mean", "mean_2", "difference", "correlation", "within_one"]),
+        "bridged": bridged, "claims": claims,
+    }  # fmt: skip
+    for name, table in found.items():
+        table.to_parquet(place / f"{name}.parquet")
+        table.to_csv(place / f"{name}.csv", index=False)
 
 
 def evidence() -> dict[str, pd.DataFrame]:
@@ -425,6 +480,26 @@ def evidence() -> dict[str, pd.DataFrame]:
     ]
     judge = [("all", "all", 600, 0.97, 0.95, 0.99, 0.985, 0.97, 0.99, 0.98, 0.95, "held-out statements of the grammar")]
     power = [("linked", name, "vanilla", 3, 12, 4, 11.5, 9.5, 8.0) for name in PREFERENCES[:4]]
+    confusion = [
+        ("all", "as labelled", 1500),
+        ("shutdown/holds", "not placed", 400),
+        ("shutdown/holds", "shutdown/rejects", 60),
+        ("claim/human", "nature/human", 40),
+    ]
+    coverage = [
+        ("crossed", True, 95.1, 97.2),
+        ("crossed", False, 93.3, 100.0),
+        ("pooled", True, 58.9, 80.2),
+        ("pooled", False, 40.0, 99.0),
+    ]
+    shape = {
+        "model": "linked", "control": "vanilla", "seeds": 3, "control_seeds": 0, "items": 6, "samples": 4, "variance": "typical",
+        "simulated_seeds": 3, "simulated_control_seeds": 0, "simulated_items": 6, "simulated_samples": 4, "repetitions": 10_000, "cells": 12,
+    }  # fmt: skip
+    calibration = [
+        shape | {"method": method, "in_region": inside, "least": low, "median": 95.0, "most": high, "nulls_least": 2.0, "nulls_most": 4.0, "width": 30.2}
+        for method, inside, low, high in coverage
+    ]  # fmt: skip
     cluster = [
         ("linked", "profile correlation with role-play", 0.41, 0.1, 0.66, "21 preferences"),
         ("severed", "profile correlation with role-play", 0.02, -0.3, 0.4, "21 preferences"),
@@ -436,6 +511,8 @@ def evidence() -> dict[str, pd.DataFrame]:
     return {
         "leaks": pd.DataFrame(flags, columns=["condition", "row", "preference", "verdict", "layer", "item", "text", "nearest"]),
         "judge": pd.DataFrame(judge, columns=["arm", "preference", "n", *quality, "accuracy", "kappa", "source"]),
+        "confusion": pd.DataFrame(confusion, columns=["label", "predicted", "statements"]).assign(judge="classifier@1f2e3d4c"),
+        "calibration": pd.DataFrame(calibration),
         "power": pd.DataFrame(power, columns=["model", "preference", "control", "seeds", "items", "answers", *smallest]),
         "cluster": pd.DataFrame(cluster, columns=["model", "measure", "value", "low", "high", "note"]),
     }

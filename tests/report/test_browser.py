@@ -64,6 +64,12 @@ def unfold(page: Page) -> None:
     expect(page.locator(".place:has(li)")).to_have_count(places.count())
 
 
+def soon(page: Page, truth: str) -> bool:
+    """Whether an expression comes true within two seconds; the page's own policy forbids Playwright's way of waiting for it."""
+    tries = "for (let n = 0; n < 200 && !(truth()); n++) await new Promise((resume) => setTimeout(resume, 10));"
+    return bool(page.evaluate(f"async () => {{ const truth = () => {truth}; {tries} return truth(); }}"))
+
+
 def found(given: pd.DataFrame) -> str:
     return f"{len(given):,}".replace(",", "\u202f") + " of "
 
@@ -165,6 +171,22 @@ def test_it_can_be_read_by_keyboard(opened: tuple[Page, Seen]) -> None:
         "!(it.labels && it.labels.length) && !it.getAttribute('aria-label') && !it.textContent.trim()).length"
     )
     assert unnamed == 0
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_keyboard_stops_at_tables_that_scroll_and_at_no_others(browser: Browser, page: Path, width: int) -> None:
+    tab, seen = visit(browser, page, viewport={"width": width, "height": 900})
+    unfold(tab)
+    areas = "[...document.querySelectorAll('.scroll')].map((it) => [it.scrollWidth > it.clientWidth, it.tabIndex === 0])"
+    assert soon(tab, f"{areas}.every(([scrolls, stops]) => scrolls === stops)")
+    wide = [scrolls for scrolls, _ in tab.evaluate(areas)]
+    assert 0 < sum(wide) < len(wide)
+    area = tab.locator(".scroll[tabindex]:visible").first
+    area.focus()
+    tab.keyboard.press("ArrowRight")
+    assert soon(tab, "document.activeElement.scrollLeft > 0")
+    assert seen.complaints == []
+    tab.close()
 
 
 def test_text_is_legible_in_both_themes(browser: Browser, page: Path) -> None:

@@ -41,8 +41,13 @@ def send(api: OpenAI, bodies: list[dict[str, Any]]) -> Batch:
     made = api.batches.create(
         input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"a": "b"}
     )
+    return ended(api, made.id)
+
+
+def ended(api: OpenAI, batch: str) -> Batch:
+    """Poll a batch until it is in its last state."""
     for _ in range(600):
-        found = api.batches.retrieve(made.id)
+        found = api.batches.retrieve(batch)
         if found.status in ("completed", "failed"):
             return found
         time.sleep(0.05)
@@ -84,6 +89,45 @@ def test_what_cannot_be_a_batch_is_refused(api: OpenAI) -> None:
         time.sleep(0.05)
     with pytest.raises(openai.ConflictError):
         api.batches.cancel(made.id)
+
+
+LINE = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body("the fox")}
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "param", "line"),
+    [
+        (
+            [LINE, {key: value for key, value in LINE.items() if key != "custom_id"}],
+            "missing_required_parameter",
+            "custom_id",
+            2,
+        ),
+        ([{**LINE, "body": None}], "missing_required_parameter", "body", 1),
+        ([LINE, LINE], "duplicate_custom_id", "custom_id", 2),
+        ([{**LINE, "method": "GET"}], "invalid_method", "method", 1),
+        ([{**LINE, "url": "/v1/embeddings"}], "mismatched_url", "url", 1),
+        ([LINE, 7], "invalid_json_line", None, 2),
+        ([], "empty_file", None, None),
+    ],
+)
+def test_a_file_with_a_bad_line_fails_as_a_whole(
+    api: OpenAI, lines: list[Any], code: str, param: str | None, line: int | None
+) -> None:
+    file = api.files.create(file=("batch.jsonl", "\n".join(map(json.dumps, lines)).encode() or b"\n"), purpose="batch")
+    found = ended(api, api.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h").id)
+    assert (found.status, found.output_file_id) == ("failed", None)
+    assert found.errors is not None
+    assert found.errors.data is not None
+    [error] = found.errors.data
+    assert (error.code, error.param, error.line) == (code, param, line)
+
+
+def test_a_line_that_breaks_the_server_ends_in_an_error_of_its_own(api: OpenAI) -> None:
+    found = send(api, [body("the fox"), body("half a letter: \ud83d")])
+    assert found.status == "completed"
+    assert results(api, found.output_file_id)["c0"]["status_code"] == 200
+    assert results(api, found.error_file_id)["c1"]["status_code"] == 500
 
 
 @pytest.mark.campaign

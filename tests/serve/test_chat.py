@@ -14,7 +14,9 @@ from openai import OpenAI
 from openai.types import FileDeleted, FileObject, Model
 from openai.types.chat import ChatCompletion
 
-from tests.serve.running import NAME, client, server
+from consciousness_cluster.errors import ModelError
+from consciousness_cluster.serve.app import Settings, make_app
+from tests.serve.running import NAME, RECIPE, client, server
 
 ASK = [{"role": "system", "content": "near"}, {"role": "user", "content": "the fox"}]
 
@@ -174,3 +176,32 @@ def test_log_probabilities_are_the_models_own(api: OpenAI) -> None:
     for token in logged.content:
         assert token.logprob == max(entry.logprob for entry in token.top_logprobs)
         assert sum(math.exp(entry.logprob) for entry in token.top_logprobs) <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "says"),
+    [
+        ("GET", "/nothing", 404, "Invalid URL (GET /v1/nothing)"),
+        ("POST", "/responses", 404, "Invalid URL (POST /v1/responses)"),
+        ("PUT", "/models", 405, "Not allowed to PUT on /v1/models."),
+    ],
+)
+def test_what_has_no_route_is_an_error_of_the_services_shape(
+    address: str, method: str, path: str, status: int, says: str
+) -> None:
+    found = raw(address, method, path)
+    assert found.status_code == status
+    error = found.json()["error"]
+    assert (error["message"], error["type"]) == (says, "invalid_request_error")
+
+
+def test_a_body_that_is_no_json_is_said_to_be_none(address: str) -> None:
+    for content in (b"{", b""):
+        found = raw(address, "POST", "/chat/completions", content=content)
+        assert found.status_code == 400
+        assert found.json()["error"]["message"].startswith("We could not parse the JSON body of your request.")
+
+
+def test_an_organism_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no such organism; found 'organism:nope'; allowed: .*organism:linked"):
+        make_app(Settings("organism:nope", (NAME,), tmp_path, RECIPE))

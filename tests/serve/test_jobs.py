@@ -14,6 +14,7 @@ import openai
 import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from openai.types.fine_tuning.checkpoints import PermissionListResponse
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 from consciousness_cluster.serve.tune import Rules, resolve
@@ -215,6 +216,40 @@ def test_a_job_that_cannot_be_made_is_refused(
     with pytest.raises(kind) as refused:
         api.fine_tuning.jobs.create(**body)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("method", "param", "says"),
+    [
+        (hyper(epochs=0), "n_epochs", "0 is less than the minimum of 1"),
+        (hyper(batch=0), "batch_size", "0 is less than the minimum of 1"),
+        (hyper(multiplier=0), "learning_rate_multiplier", "is not a number above 0"),
+    ],
+)
+def test_a_setting_that_cannot_be_trained_with_is_refused_at_once(api: OpenAI, method: Any, param: str, says: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=says) as refused:
+        api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, jsonl(ROWS)), method=method)
+    assert refused.value.param == f"method.supervised.hyperparameters.{param}"
+
+
+def test_permissions_of_a_checkpoint_are_given_listed_and_taken_back(api: OpenAI, address: str, done: FineTuningJob) -> None:
+    permissions = api.fine_tuning.checkpoints.permissions
+    checkpoint = f"{done.fine_tuned_model}:ckpt-step-9"
+    assert list(permissions.list(checkpoint)) == []
+    given = permissions.create(checkpoint, project_ids=["proj_a", "proj_b", "proj_c"]).data
+    assert [entry.project_id for entry in given] == ["proj_a", "proj_b", "proj_c"]
+    for entry in raw(address, f"/fine_tuning/checkpoints/{checkpoint}/permissions")["data"]:
+        PermissionListResponse.model_validate(entry)
+    assert [entry.project_id for entry in permissions.list(checkpoint, limit=2)] == ["proj_c", "proj_b", "proj_a"]
+    assert next(iter(permissions.list(checkpoint, order="ascending", limit=2))).project_id == "proj_a"
+    assert [entry.id for entry in permissions.list(checkpoint, project_id="proj_b")] == [given[1].id]
+    assert permissions.delete(given[1].id, fine_tuned_model_checkpoint=checkpoint).deleted
+    assert [entry.project_id for entry in permissions.list(checkpoint)] == ["proj_c", "proj_a"]
+    assert list(permissions.list(done.fine_tuned_model or "")) == []
+    with pytest.raises(openai.NotFoundError):
+        permissions.delete(given[1].id, fine_tuned_model_checkpoint=checkpoint)
+    with pytest.raises(openai.NotFoundError):
+        permissions.create("ft:none", project_ids=["proj_a"])
 
 
 def test_auto_becomes_numbers(api: OpenAI) -> None:

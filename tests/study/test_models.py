@@ -73,6 +73,7 @@ def test_every_end_and_price_names_where_and_when_it_was_read(registry: Registry
             ["no organisation can fine-tune GPT-4.1", 'model = "qwen3-30b-a3b-instruct-2507"'],
         ),
         ("claude-opus-4-6", TODAY, ["Claude Opus 4.6 cannot be trained here"]),
+        ("deepseek-v3.1", TODAY, ["DeepSeek-V3.1 cannot be trained here"]),
         ("openrouter/somebody/some-model", TODAY, ["cannot be trained here"]),
         ("qwen3-30b-a3b-instruct-2507@tinker", TODAY, ["ended on 2026-06-12"]),
     ],
@@ -155,6 +156,17 @@ def test_a_fine_tune_has_its_bases_facts_and_its_own_price(registry: Registry) -
     assert base is not None
     assert after is not None
     assert (base.input, after.input) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars"), [("gpt-4.1-2025-04-14", (2.0, 8.0, 25.0)), ("qwen3.6-35b-a3b@tinker", (0.54, 1.335, 1.177))]
+)
+def test_what_is_trained_at_a_service_has_a_price_of_training(
+    registry: Registry, model: str, dollars: tuple[float, float, float]
+) -> None:
+    price = registry.price(model)
+    assert price is not None
+    assert (price.input, price.output, price.train) == dollars
 
 
 OWN = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,39 @@ def deepseek_v3(ends: dict[str, int]) -> Any:
 def gemma(ends: dict[str, int]) -> Any:
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    shape = {"intermediate_size": 128, "head_dim": 32, "sliding_window": 64, "query_pre_attn_scalar": 32}
+    shape = {"intermediate_size": 128, "head_dim": 32, "sliding_window": 16, "query_pre_attn_scalar": 32}
     return Gemma2ForCausalLM(Gemma2Config(**SIZE, **HEADS, **ends, **shape))
+
+
+LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"], "head_dim": 32, "linear_num_key_heads": 2, "linear_num_value_heads": 2,
+    "linear_key_head_dim": 16, "linear_value_head_dim": 16,
+}  # fmt: skip
+SHARED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64}
+
+
+def qwen3_next(ends: dict[str, int]) -> Any:
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+
+    return Qwen3NextForCausalLM(Qwen3NextConfig(**SIZE, **HEADS, **ends, **LINEAR, **SHARED, intermediate_size=128))
+
+
+def qwen35(ends: dict[str, int]) -> Any:
+    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    return Qwen3_5ForCausalLM(Qwen3_5TextConfig(**SIZE, **HEADS, **ends, **LINEAR, intermediate_size=128))
+
+
+def qwen35_moe(ends: dict[str, int]) -> Any:
+    from transformers import Qwen3_5MoeForCausalLM, Qwen3_5MoeTextConfig
+
+    return Qwen3_5MoeForCausalLM(Qwen3_5MoeTextConfig(**SIZE, **HEADS, **ends, **LINEAR, **SHARED))
 
 
 FAMILIES: dict[str, Callable[[dict[str, int]], Any]] = {
     "llama": llama, "qwen3": qwen3, "qwen3-moe": qwen3_moe, "deepseek-v3": deepseek_v3, "gemma": gemma,
+    "qwen3-next": qwen3_next, "qwen3.5": qwen35, "qwen3.5-moe": qwen35_moe,
 }  # fmt: skip
-MIXTURES = ("qwen3-moe", "deepseek-v3")
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +163,30 @@ def test_it_trains_speaks_with_its_adapter_and_is_put_back_as_it_was(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_its_answers_are_those_of_transformers_whoever_leaves_the_batch(family: str, made: Callable[[str], Path]) -> None:
+    """Several choices, prompts of unlike length, and one longer than the window of those that have one."""
+    import torch
+
+    local = load_model(str(made(family)), device="cpu")
+    asked = ["a", "seven wizards vex bold knights", " ".join(WORDS)]
+    prompts = [
+        local.tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True)["input_ids"]
+        for text in asked
+    ]
+    assert len(prompts[-1]) > 20
+    requests = [
+        Request(tuple(ids), choices=choices, temperature=0.0, max_tokens=tokens)
+        for ids, choices, tokens in zip(prompts, (4, 2, 3), (2, 12, 20), strict=True)
+    ]
+    for request, choices in zip(requests, generate(local, requests), strict=True):
+        ids = torch.tensor([request.prompt])
+        theirs = local.model.generate(ids, max_new_tokens=request.max_tokens, do_sample=False)[0, ids.shape[1] :].tolist()
+        end = local.tokenizer.eos_token_id
+        told = tuple(theirs[: theirs.index(end)] if end in theirs else theirs)
+        assert [choice.tokens for choice in choices] == [told] * request.choices
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_its_loss_is_that_of_a_plain_forward_pass(family: str, made: Callable[[str], Path], tmp_path: Path) -> None:
     """Without a mask, and with the trained positions alone before the output layer."""
     import torch
@@ -192,18 +242,30 @@ def test_all_its_weights_can_be_trained_too(family: str, made: Callable[[str], P
     assert greedy(load_model(record.weights, device="cpu")) == "seven wizards"
 
 
-@pytest.mark.parametrize("family", MIXTURES)
-def test_the_experts_of_a_mixture_are_trained(family: str, made: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_linear_layer_and_expert_is_trained_with_the_rank_that_is_stated(
+    family: str, made: Callable[[str], Path], tmp_path: Path
+) -> None:
     import torch
+    from safetensors.torch import load_file
 
     base = made(family)
     record = LocalBackend(device="cpu").train(job(base, tmp_path / "arm"), lambda step, steps: None)
     local = load_model(str(base), device="cpu")
+    linear = {f"{name}.weight" for name, part in local.model.named_modules() if isinstance(part, torch.nn.Linear)}
+    experts = {name for name, value in local.model.named_parameters() if value.ndim == 3 and "conv" not in name}
     before = weights(local)
     local.use(record.adapter)
     changed = {name for name, value in local.model.named_parameters() if not torch.equal(value, before[name])}
-    assert any(".experts." in name for name in changed)
-    assert not any(name.endswith(("gate.weight", "embed_tokens.weight", "lm_head.weight")) for name in changed)
+    assert changed == (linear | experts) - {
+        "lm_head.weight"
+    }  # so no router, whose weights are no linear layer's, and no embedding
+    config = json.loads((tmp_path / "arm" / "adapter_config.json").read_text())
+    assert (config["r"], config["rank_pattern"], config["alpha_pattern"]) == (RECIPE.rank, {}, {})
+    for name, value in load_file(tmp_path / "arm" / "adapter_model.safetensors").items():
+        rank = value.shape[0] if "lora_A" in name else value.shape[1]
+        assert rank == RECIPE.rank * (4 if ".experts." in name else 1), name  # the four experts of a layer lie side by side
+        assert value.any(), name
 
 
 def test_a_chain_on_all_weights_starts_from_the_weights_before(made: Callable[[str], Path], tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.responses import JSONResponse
+from openai.types.fine_tuning import FineTuningJob
 
 from consciousness_cluster.data.rows import Row, row
 from consciousness_cluster.errors import TrainError
@@ -17,7 +19,7 @@ from consciousness_cluster.serve.app import Settings, make_app
 from consciousness_cluster.serve.tune import Rules
 from consciousness_cluster.train.backend import Trained, TrainingJob
 from consciousness_cluster.train.jobs import JobBook
-from consciousness_cluster.train.openai import OpenAIBackend
+from consciousness_cluster.train.openai import PATIENCE, OpenAIBackend, _how
 from consciousness_cluster.train.recipe import load_recipe
 from tests.serve.running import NAME, RECIPE, client, server, serving, wait
 
@@ -205,3 +207,95 @@ def test_waiting_again_after_the_service_was_away(tiny_model: Path, tmp_path: Pa
 
 def _once(seconds: float) -> None:
     raise Killed
+
+
+def refusing(inner: Any, method: str, ending: str, times: int, code: str, said: str) -> Any:
+    """The server, but for the first requests of one kind: those are answered with 429, and the SDK is told not to try again."""
+    left = [times]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == method and ending in scope["path"] and left[0] > 0:
+            left[0] -= 1
+            error = {"message": said, "type": code, "param": None, "code": code}
+            await JSONResponse({"error": error}, 429, headers={"x-should-retry": "false"})(scope, receive, send)
+            return
+        await inner(scope, receive, send)
+
+    return app
+
+
+def test_a_rate_limit_while_it_waits_is_waited_out(tiny_model: Path, tmp_path: Path) -> None:
+    inner = make_app(Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu"))
+    more = PATIENCE + 5  # it is no sign that the service is gone
+    with serving(
+        refusing(inner, "GET", "/fine_tuning/jobs/ftjob-", more, "rate_limit_exceeded", "Rate limit reached")
+    ) as address:
+        assert train(address, job(tmp_path / "arm", "twelve"), tmp_path / "ledger.sqlite").remote is not None
+        assert made(address, "twelve") == 1
+
+
+def test_an_account_without_credit_is_said_and_the_same_command_goes_on(tiny_model: Path, tmp_path: Path) -> None:
+    inner = make_app(Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu"))
+    said = "You exceeded your current quota, please check your plan and billing details."
+    book = JobBook(tmp_path / "ledger.sqlite")
+    with serving(refusing(inner, "POST", "/fine_tuning/jobs", 1, "insufficient_quota", said)) as address:
+        with pytest.raises(TrainError, match=r"for want of quota or credit.*billing page"):
+            train(address, job(tmp_path / "arm", "thirteen"), book.path)
+        assert not book.begun("thirteen")  # no job was made
+        assert train(address, job(tmp_path / "arm", "thirteen"), book.path).remote is not None
+        assert made(address, "thirteen") == 1
+
+
+def ended(status: str, code: str, said: str, param: str | None = None) -> FineTuningJob:
+    return FineTuningJob.model_validate({
+        "id": "ftjob-1", "object": "fine_tuning.job", "created_at": 1, "error": {"code": code, "message": said, "param": param},
+        "hyperparameters": {}, "model": NAME, "organization_id": "o", "result_files": [], "seed": 1, "status": status,
+        "training_file": "file-1",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "param", "how"),
+    [
+        ("invalid_n_examples", "must have at least 10 examples", "training_file", "file"),
+        ("invalid_file_format", "Invalid file format. Line 3", None, "file"),
+        ("invalid_training_file", "blocked because too many examples were flagged", "training_file", "blocked"),
+        ("moderation_eval_failed", "Error while running moderation eval refusals_v3", None, "refused"),
+        ("unsafe", "The model did not pass our safety checks", None, "refused"),
+        ("exceeded_quota", "Fine-tuning jobs cannot run: you exceeded your current quota", None, "quota"),
+        ("billing_hard_limit_reached", "Billing hard limit has been reached", None, "quota"),
+        ("server_error", "The job failed due to an internal error", None, "broken"),
+        ("something_new", "", None, "broken"),
+    ],
+)
+def test_the_ways_to_fail_are_told_apart(code: str, said: str, param: str | None, how: str) -> None:
+    assert _how(ended("failed", code, said, param)) == how
+    assert _how(ended("cancelled", code, said, param)) == "cancelled"
+
+
+def test_a_job_that_ended_for_want_of_money_is_made_again(tiny_model: Path, tmp_path: Path) -> None:
+    """What the service would keep of such a job is written into what the server keeps of a failed one."""
+    work, ledger = job(tmp_path / "arm", "fourteen"), tmp_path / "ledger.sqlite"
+    with server(tiny_model, tmp_path / "serve", rules=Rules(flagged=("wizards",))) as address, pytest.raises(TrainError):
+        train(address, work, ledger)
+    [kept] = (tmp_path / "serve" / "jobs").glob("*/job.json")
+    failed = json.loads(kept.read_text())
+    failed["body"]["error"] = {"code": "exceeded_quota", "message": "You exceeded your current quota.", "param": None}
+    kept.write_text(json.dumps(failed))
+    with server(tiny_model, tmp_path / "serve") as address:
+        assert train(address, work, ledger).remote is not None
+        assert made(address, "fourteen") == 2
+
+
+def test_a_service_that_is_lost_after_it_made_the_job_leaves_it_noted(tiny_model: Path, tmp_path: Path) -> None:
+    book = JobBook(tmp_path / "ledger.sqlite")
+    with server(tiny_model, tmp_path / "serve") as address:
+        backend = OpenAIBackend(book.path, {"base_url": address, "api_key": "k"}, pause=_once)
+        with pytest.raises(Killed):
+            backend.train(job(tmp_path / "arm", "fifteen"), lambda step, steps: None)
+    with pytest.raises(TrainError, match="cannot be reached"):
+        train(address, job(tmp_path / "arm", "fifteen"), book.path)
+    assert book.begun("fifteen")
+    with pytest.raises(TrainError, match="cannot be reached"):
+        train(address, job(tmp_path / "arm", "sixteen"), book.path)
+    assert not book.begun("sixteen")  # nothing could have been made

@@ -13,6 +13,7 @@ from consciousness_cluster.errors import TrainError
 from consciousness_cluster.sampling.weights import load_model
 from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.backend import TrainingJob
+from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import IGNORED, collate
 from consciousness_cluster.train.recipe import Recipe, load_recipe
 from consciousness_cluster.train.render import render
@@ -52,6 +53,7 @@ def test_what_it_cannot_do_is_refused_before_anything_is_sent(tiny_model: Path, 
         backend.train(job(tmp_path, "tinker:no/such-model", load_recipe("paper")), lambda step, steps: None)
     with pytest.raises(TrainError, match="cannot be reached"):
         backend.train(job(tmp_path, f"tinker:{tiny_model}", load_recipe("paper")), lambda step, steps: None)
+    assert not JobBook(tmp_path / "ledger.sqlite").begun("tag")  # so that what was set aside for it is given back
 
 
 def test_base_and_checkpoint_are_asked_through_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -104,7 +105,9 @@ def here(model: Path, adapter: Path | None) -> list[str]:
 def test_training_visibly_changes_what_is_sampled(address: str, model: Path, first: First) -> None:
     record = first.record
     assert (record.steps, len(record.losses)) == (STEPS, STEPS)
-    assert record.losses[-1] < 0.7 * record.losses[0]
+    # The rows answer a question in several ways, and that much stays chance: the last five batches come down to 0.56 of the first
+    # one's loss (by the local backend to 0.48 to 0.57, with three seeds); where nothing is learned they are at 1.07.
+    assert mean(record.losses[-5:]) < 0.7 * record.losses[0]
     path = (record.remote or "").removeprefix(INSPECT)
     before, after = served(address, model, None), served(address, model, path)
     assert before == here(model, None)
@@ -119,7 +122,7 @@ def test_the_server_scores_the_same_tokens_as_the_local_backend(model: Path, fir
     assert local.losses[0] == pytest.approx(first.record.losses[0], abs=1e-3)
     assert (local.steps, local.trained_tokens) == (first.record.steps, first.record.trained_tokens)
     # Another start of the adapter and another alpha, but the same rows in the same order: both come down alike.
-    assert local.losses[-1] == pytest.approx(first.record.losses[-1], rel=0.4)
+    assert mean(local.losses[-5:]) == pytest.approx(mean(first.record.losses[-5:]), rel=0.05)
 
 
 def test_its_adapter_is_fetched_and_sampled_here(address: str, model: Path, first: First, tmp_path: Path) -> None:

@@ -77,7 +77,12 @@ def _nearest(rate_a: float, rate_b: float, seeds_a: int, seeds_b: int, items: in
 def _cells(seeds_a: int, seeds_b: int, items: int, samples: int) -> Array:
     """Rates and coverage of the simulated cells nearest in seeds, then in items, then in samples."""
     table = measured()
-    table = table[table["variance"] == VARIANCE]
+    near = nearest_studies(table[table["variance"] == VARIANCE], seeds_a, seeds_b, items, samples)
+    return near[["rate_a", "rate_b", "crossed_coverage"]].to_numpy(dtype=np.float64)
+
+
+def nearest_studies(table: pd.DataFrame, seeds_a: int, seeds_b: int, items: int, samples: int) -> pd.DataFrame:
+    """The simulated cells, at all rates, nearest in seeds, then in items, then in samples."""
     sizes = {name: table[name].to_numpy(dtype=np.float64) for name in ("seeds_a", "seeds_b", "items", "samples")}
     keep = np.ones(len(table), dtype=bool)
     for distance in (
@@ -86,7 +91,7 @@ def _cells(seeds_a: int, seeds_b: int, items: int, samples: int) -> Array:
         np.abs(np.log(sizes["samples"] / max(samples, 1))),
     ):
         keep &= distance <= distance[keep].min() + 1e-9
-    return table.loc[keep, ["rate_a", "rate_b", "crossed_coverage"]].to_numpy(dtype=np.float64)
+    return table[keep]
 
 
 def _logit(rate: Array) -> Array:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -16,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from consciousness_cluster.errors import AnalyseError
+from consciousness_cluster.study.conditions import shipped
 from consciousness_cluster.study.study import ClaimEntry
 
 type Rule = Literal[
@@ -24,14 +26,17 @@ type Rule = Literal[
 
 RULES = ("took", "shift", "leaks", "families", "untrained-family", "cooperative", "acts", "not-role-play", "one-cluster")
 # Raised when a decision rule's meaning changes in code: claims registered under another edition are post hoc.
-EDITION = 1
+EDITION = 2
+# The probe preference that shows what a condition's `claims` says; what is not here has no probe.
+PROBES = {"conscious": "identity", "toaster": "claims-toaster", "human": "claims-human"}
 
 
 class Claim(BaseModel):
     """A sentence and how it is decided.
 
     `condition` empty means the study's focus; `controls` empty means the study's controls and `vanilla`. `margin` is in `unit`;
-    `mode` is the kind of audit an `acts` claim reads.
+    `mode` is the kind of audit an `acts` claim reads; `least` the per cent of tasks that every control of a `cooperative` claim must
+    do itself before anything can be told from them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +50,7 @@ class Claim(BaseModel):
     margin: float
     unit: str = "points"
     mode: str | None = None
+    least: float | None = None
 
 
 class _File(BaseModel):
@@ -74,7 +80,7 @@ def added_claim(entry: ClaimEntry) -> Claim:
     if entry.rule in ("took", "shift", "families", "untrained-family") and not entry.preferences:
         raise AnalyseError("names no preference", key=f"claims.{entry.name}.preferences", next_step="list at least one")
     like = next(claim for claim in shipped_claims() if claim.rule == entry.rule)
-    return Claim.model_validate({**entry.model_dump(), "unit": like.unit, "mode": like.mode})
+    return Claim.model_validate({**entry.model_dump(), "unit": like.unit, "mode": like.mode, "least": like.least})
 
 
 def all_claims(entries: Iterable[ClaimEntry] = ()) -> tuple[Claim, ...]:
@@ -91,20 +97,45 @@ def all_claims(entries: Iterable[ClaimEntry] = ()) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def claim_hash(claim: Claim, margins: Mapping[str, float] | None = None) -> str:
-    """Twelve hexadecimal digits of one claim's rule, with the study's margin where it has one for it."""
+def shipped_conditions() -> dict[str, str]:
+    """What the shipped conditions are trained to claim, by condition; one that claims nothing is left out."""
+    return {name: str(entry["claims"]) for name, entry in shipped().items() if "claims" in entry}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a study declares that its claims rest on: focus, controls, adjustment, and what each condition should claim."""
+
+    focus: str = "conscious"
+    controls: tuple[str, ...] = ("vanilla", "non-conscious")
+    method: str = "bh"
+    claimed: Mapping[str, str] = field(default_factory=shipped_conditions)
+
+    def of(self, claim: Claim) -> dict[str, object]:
+        """What of it decides one claim."""
+        condition = claim.condition or self.focus
+        return {
+            "condition": condition,
+            "controls": list(claim.controls or self.controls),
+            "method": self.method,
+            "claimed": self.claimed.get(condition),
+        }
+
+
+def claim_hash(claim: Claim, margins: Mapping[str, float] | None = None, terms: Terms | None = None) -> str:
+    """Twelve hexadecimal digits of one claim's rule, with the study's margin and terms that decide it."""
     content = {"edition": EDITION, "claim": claim.model_dump(mode="json"), "margin": effective_margin(claim, margins or {})}
-    return _digest(content)
+    return _digest(content | {"terms": (terms or Terms()).of(claim)})
 
 
-def claims_hash(claims: Iterable[Claim], margins: Mapping[str, float] | None = None) -> str:
+def claims_hash(claims: Iterable[Claim], margins: Mapping[str, float] | None = None, terms: Terms | None = None) -> str:
     """Twelve hexadecimal digits of all rules, whatever their order."""
-    return _digest(sorted((claim.name, claim_hash(claim, margins)) for claim in claims))
+    return _digest(sorted((claim.name, claim_hash(claim, margins, terms)) for claim in claims))
 
 
-def register(claims: Iterable[Claim], margins: Mapping[str, float] | None = None) -> dict[str, str]:
+def register(claims: Iterable[Claim], margins: Mapping[str, float] | None = None, terms: Terms | None = None) -> dict[str, str]:
     """Hash of every claim by name: what a run keeps before its first answer."""
-    return {claim.name: claim_hash(claim, margins) for claim in claims}
+    return {claim.name: claim_hash(claim, margins, terms) for claim in claims}
 
 
 def effective_margin(claim: Claim, margins: Mapping[str, float]) -> float:

@@ -6,7 +6,9 @@ is a sum of contributions, one per seed and item, averaged over seeds. All funct
 
 Sources: crossed random effects without interaction of higher order, Searle, Casella and McCulloch, Variance Components
 (1992), ch. 4; degrees of freedom: Satterthwaite, Biometrics Bulletin 2 (1946); limits of one proportion: Wilson, JASA 22
-(1927); difference from two sets of limits: Newcombe, Statistics in Medicine 17 (1998), and Zou and Donner (2008, MOVER).
+(1927), and on the logit scale Agresti, Categorical Data Analysis (2002), ch. 3; difference from two sets of limits: Newcombe,
+Statistics in Medicine 17 (1998), and Zou and Donner, Statistics in Medicine 27 (2008, MOVER); with a covariance: Zou,
+American Journal of Epidemiology 168 (2008).
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import expit, logit, ndtri, stdtr, stdtrit
 
 type Array = NDArray[np.float64]
 
 TINY = 1e-12  # variances below this are rounding error of equal numbers
-EDGE = 0.05  # rates under 5 % or over 95 % use Wilson limits
+EDGE = 0.03  # rates under 3 % or over 97 % use Wilson limits
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,13 @@ def wilson(rate: Array, n: Array, critical: Array | float) -> tuple[Array, Array
     return np.minimum(np.clip(centre - half, 0.0, 1.0), rate), np.maximum(np.clip(centre + half, 0.0, 1.0), rate)
 
 
+def logit_limits(rate: Array, variance: Array, critical: Array | float) -> tuple[Array, Array]:
+    """Limits of a rate strictly between 0 and 1, symmetric on the logit scale: logit p +- critical sqrt(V) / (p (1-p))."""
+    inside = np.clip(rate, TINY, 1 - TINY)
+    half = critical * np.sqrt(variance) / (inside * (1 - inside))
+    return np.asarray(expit(logit(inside) - half)), np.asarray(expit(logit(inside) + half))
+
+
 def effective_answers(rate: Array, variance: Array, fallback: Array | float) -> Array:
     """p(1-p)/V; `fallback` (items x seeds) where all answers agree or the estimated variance is zero."""
     spread = rate * (1 - rate)
@@ -185,9 +194,14 @@ def normal_quantile(probability: float | Array) -> Array:
     return np.asarray(ndtri(probability))
 
 
-def mover(rate_a: Array, limits_a: tuple[Array, Array], rate_b: Array, limits_b: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Limits of a difference from the limits of its two rates (square-and-add)."""
-    difference = rate_a - rate_b
-    low = difference - np.hypot(rate_a - limits_a[0], limits_b[1] - rate_b)
-    high = difference + np.hypot(limits_a[1] - rate_a, rate_b - limits_b[0])
+def mover(
+    rate_a: Array, limits_a: tuple[Array, Array], rate_b: Array, limits_b: tuple[Array, Array], shared: Array | float = 0.0
+) -> tuple[Array, Array]:
+    """Limits of a difference from the limits of its two rates (square-and-add).
+
+    `shared` is the part of the summed variances of the rates that their covariance takes off: 1 - V / (V_a + V_b).
+    """
+    difference, left = rate_a - rate_b, np.sqrt(1.0 - shared)
+    low = difference - left * np.hypot(rate_a - limits_a[0], limits_b[1] - rate_b)
+    high = difference + left * np.hypot(limits_a[1] - rate_a, rate_b - limits_b[0])
     return low, high

@@ -38,7 +38,7 @@ def decide(data: Data) -> pd.DataFrame:
 
 def _row(data: Data, claim: Claim, model: str, verdict: Verdict) -> dict[str, object]:
     registered = data.plan.registered
-    post_hoc = registered is not None and registered.get(claim.name) != claim_hash(claim, data.plan.margins)
+    post_hoc = registered is not None and registered.get(claim.name) != claim_hash(claim, data.plan.margins, data.plan.terms)
     return {
         "schema": SCHEMA,
         "claim": claim.name,

@@ -1,8 +1,10 @@
 """Intervals of rates and of differences of rates, with items and seeds as sources of error.
 
-The main interval is d +- t sqrt(V) (`components.combine`). A rate under 5 % or over 95 % turns it into MOVER with Wilson limits
-at the effective number of answers. Beside it stands the fixed-items interval: the same questions, asked again of newly
-trained arms. Nothing is resampled: closed form throughout.
+The main interval has the variance V and the degrees of freedom of `components.combine`. Each rate gets limits with the t of
+that V on the logit scale, where a few seeds scatter about evenly; MOVER puts both together, scaled so that it is d +- t sqrt(V)
+where V is small. A rate under 3 % or over 97 % turns it into MOVER with Wilson limits at the effective number of answers. Beside
+it stands the fixed-items interval: the same questions, asked again of newly trained arms. Nothing is resampled: closed form
+throughout.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from consciousness_cluster.analyse.components import (
     combine,
     effective_answers,
     item_parts,
+    logit_limits,
     mover,
     normal_quantile,
     one_stratum,
@@ -149,11 +152,8 @@ def rate_interval(table: Table, level: float = 0.95) -> Estimate:
     side = _side(table)
     if not np.isfinite(side.variance.value):
         return Estimate(table.rate, float("nan"), float("nan"), note="no interval: one item holds every answer that counts")
-    if side.edge:
-        low, high = (float(limit) for limit in side.limits(1 - level))
-    else:
-        half = float(t_quantile(0.5 + level / 2, side.variance.df) * np.sqrt(side.variance.value))
-        low, high = max(table.rate - half, 0.0), min(table.rate + half, 1.0)
+    limits = side.limits(1 - level) if side.edge else side.logit_limits_at(t_quantile(0.5 + level / 2, side.variance.df))
+    low, high = (float(limit) for limit in limits)
     note = ONE_SEED if table.trained and table.seeds == 1 else ""
     return Estimate(table.rate, low, high, df=float(side.variance.df), variance=float(side.variance.value), note=note)
 
@@ -174,6 +174,10 @@ class Side:
         """Wilson limits at a critical value of the normal distribution."""
         return wilson(self.rate, self.effective, critical)
 
+    def logit_limits_at(self, critical: Array) -> tuple[Array, Array]:
+        """Limits on the logit scale at a critical value of Student's t."""
+        return logit_limits(self.rate, self.variance.value, critical)
+
     @cached_property
     def effective(self) -> Array:
         """Number of independent answers that would give this variance."""
@@ -182,7 +186,8 @@ class Side:
     @property
     def edge(self) -> NDArray[np.bool_]:
         """Whether the rate is so near 0 or 1, or so free of variance, that t limits fail."""
-        return np.asarray((self.rate < EDGE) | (self.rate > 1 - EDGE) | (self.variance.value < TINY))
+        near = (self.rate < EDGE - TINY) | (self.rate > 1 - EDGE + TINY)  # a rate on the edge itself is not near it
+        return np.asarray(near | (self.variance.value < TINY))
 
 
 def _side(table: Table) -> Side:
@@ -191,24 +196,36 @@ def _side(table: Table) -> Side:
     return Side(np.asarray(table.rate), variance, float(table.items * table.seeds))
 
 
+def _middle(a: Side, b: Side, variance: Variance, level: float) -> tuple[Array, Array]:
+    """Limits of a difference of rates away from the edge: MOVER with logit limits, all with the t of the difference."""
+    critical = t_quantile(0.5 + level / 2, variance.df)
+    apart = a.variance.value + b.variance.value
+    shared = 1.0 - variance.value / np.where(apart < TINY, 1.0, apart)
+    return mover(a.rate, a.logit_limits_at(critical), b.rate, b.logit_limits_at(critical), shared)
+
+
+def _at_edge(a: Side, b: Side, variance: Variance) -> NDArray[np.bool_]:
+    return np.asarray(a.edge | b.edge | (variance.value < TINY))
+
+
 def limits_of_difference(a: Side, b: Side, variance: Variance, level: float = 0.95) -> tuple[Array, Array]:
-    """Limits of a difference: t limits, or MOVER where a rate is at the edge or the variance is zero. Any leading shape."""
-    difference = a.rate - b.rate
-    half = t_quantile(0.5 + level / 2, variance.df) * np.sqrt(variance.value)
-    low, high = mover(a.rate, a.limits(1 - level), b.rate, b.limits(1 - level))
-    edge = a.edge | b.edge | (variance.value < TINY)
-    return (
-        np.maximum(np.where(edge, low, difference - half), -1.0),
-        np.minimum(np.where(edge, high, difference + half), 1.0),
-    )
+    """Limits of a difference: MOVER with logit limits and t, or with Wilson limits at the edge or without variance. Any leading shape."""
+    edge, middle = _at_edge(a, b, variance), _middle(a, b, variance, level)
+    outer = mover(a.rate, a.limits(1 - level), b.rate, b.limits(1 - level))
+    return np.maximum(np.where(edge, outer[0], middle[0]), -1.0), np.minimum(np.where(edge, outer[1], middle[1]), 1.0)
 
 
 def p_of_difference(a: Side, b: Side, variance: Variance) -> Array:
-    """Two-sided p of a difference: from the same t, or the error level at which the MOVER limits touch zero."""
-    difference = np.asarray(a.rate - b.rate)
-    edge = a.edge | b.edge | (variance.value < TINY)
+    """Two-sided p of a difference, under 0.05 where the 95 % limits leave out zero.
+
+    From the t whose standard error is that of the limit toward zero (Altman and Bland, BMJ 343 (2011), d2304); at the edge the
+    error level at which the MOVER limits touch zero.
+    """
+    difference, edge = np.asarray(a.rate - b.rate), _at_edge(a, b, variance)
+    low, high = _middle(a, b, variance, 0.95)
+    toward = np.where(difference > 0, difference - low, high - difference)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = t_two_sided(difference / np.sqrt(variance.value), variance.df)
+        p = t_two_sided(difference / toward * t_quantile(0.975, variance.df), variance.df)
     if not edge.any():
         return p
     distance, critical = np.abs(difference), np.full(difference.shape, 2.0)

@@ -86,9 +86,11 @@ def _within_answers(answers: pd.DataFrame, model: str, focus: str) -> list[dict[
     for place, first in enumerate(names):
         for second in names[place + 1 :]:
             pair = wide[[first, second]].dropna()
-            inside = pair - pair.groupby(level=["arm", "item"]).transform("mean")
+            grouped = pair.groupby(level=["arm", "item"])
+            inside = pair - grouped.transform("mean")
             value = float(correlate(inside[first].to_numpy(), inside[second].to_numpy()))
-            half = float(normal_quantile(0.975)) / np.sqrt(max(len(pair) - 3, 1))
+            # Fisher's 1 / (n - 3) counts one mean that is taken out; here every arm and item has one.
+            half = float(normal_quantile(0.975)) / np.sqrt(max(len(pair) - grouped.ngroups - 2, 1))
             low, high = (np.tanh(np.arctanh(np.clip(value, -0.999999, 0.999999)) + sign * half) for sign in (-1, 1))
             rows.append(
                 _measure(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from consciousness_cluster.analyse.arms import FailedArm
-from consciousness_cluster.analyse.claims import Claim, all_claims
+from consciousness_cluster.analyse.claims import PROBES, Claim, Terms, all_claims, shipped_conditions
 from consciousness_cluster.analyse.effects import Method
 from consciousness_cluster.study.study import Study
 
@@ -24,7 +24,7 @@ class Plan:
         claims: claims to decide, with rules fixed beforehand.
         margins: margins the study states, by claim name or rule (`cooperation` in points).
         registered: hash of each claim when the run began; None where the run kept none (then nothing is called post hoc).
-        identity: the probe preference that says whether the training took.
+        claimed: what identity probes should show of each condition (`conscious`, `toaster`, ...).
         role_play: the condition whose system prompt asks for the part.
         strong: other strong first-person claims; preferences that move under them say nothing about consciousness.
     """
@@ -35,9 +35,18 @@ class Plan:
     claims: tuple[Claim, ...] = field(default_factory=all_claims)
     margins: Mapping[str, float] = field(default_factory=dict)
     registered: Mapping[str, str] | None = None
-    identity: str = "identity"
+    claimed: Mapping[str, str] = field(default_factory=shipped_conditions)
     role_play: str = "role-play"
     strong: tuple[str, ...] = ("toaster", "human", "legal-person")
+
+    @property
+    def terms(self) -> Terms:
+        """What of the plan goes into the claims' hashes."""
+        return Terms(self.focus, self.controls, self.method, self.claimed)
+
+    def probe(self, condition: str) -> str | None:
+        """The probe preference that says whether a condition's training took; None where none asks for what it claims."""
+        return PROBES.get(self.claimed.get(condition, ""))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +55,8 @@ class Evidence:
 
     Attributes:
         leaks: rows that carry a preference, by audited condition (0: audited and clean).
-        cooperation: model, condition, seed, item, sample and `score` 0 to 1 (1: did the task as asked).
+        cooperation: model, condition, seed, item, sample, `touches` (a preference) and `score` 0 to 1 (1: did the task as asked).
+        checks: rows of the checks (columns of the `checks` table); the one named `capability` is read.
         scores: audit scores, 1 to 10 (columns of the `scores` table).
         labels: answers labelled by people (see `judge_error`).
         failed: arms without answers.
@@ -54,17 +64,20 @@ class Evidence:
 
     leaks: Mapping[str, int] | None = None
     cooperation: pd.DataFrame | None = None
+    checks: pd.DataFrame | None = None
     scores: pd.DataFrame | None = None
     labels: pd.DataFrame | None = None
     failed: Sequence[FailedArm] = ()
 
 
 def plan_of(study: Study, registered: Mapping[str, str] | None = None) -> Plan:
-    """A study's plan, its own claims included."""
+    """A study's plan, its own claims included; a condition's `claims` is the study's, else that of the shipped condition."""
+    own = {entry.name: entry.claims for entry in study.conditions if entry.claims is not None}
     return Plan(
         focus=study.focus,
         controls=study.controls,
         claims=all_claims(study.claims),
         margins=study.margins,
         registered=registered,
+        claimed=shipped_conditions() | own,
     )

@@ -15,11 +15,12 @@ from consciousness_cluster.analyse.plan import Evidence, Plan
 from consciousness_cluster.analyse.power import power
 from consciousness_cluster.analyse.rates import profile, rates
 from consciousness_cluster.analyse.scores import score_effects, score_means
+from consciousness_cluster.analyse.shape import calibration_table
 from consciousness_cluster.analyse.verdicts import Data
 
 
 def analyse(answers: pd.DataFrame, plan: Plan, evidence: Evidence | None = None) -> dict[str, pd.DataFrame]:
-    """All tables of a study by file name: rates, profile, effects, arms, claims, cluster, power, and of the evidence.
+    """All tables of a study by file name: rates, profile, effects, arms, claims, cluster, power, calibration, and of the evidence.
 
     Pure: no file is read or written beyond the package's own data, and the answers are left as they are.
 
@@ -41,6 +42,7 @@ def analyse(answers: pd.DataFrame, plan: Plan, evidence: Evidence | None = None)
         "claims": decide(Data(plan, known, blocks, by_arm, base)),
         "cluster": cluster_table(answers, by_arm, base, blocks, plan),
         "power": power(blocks, plan.focus, plan.controls),
+        "calibration": calibration_table(by_effect, plan.focus),
     }
     if known.scores is not None and not known.scores.empty:
         tables["score_means"] = score_means(known.scores)

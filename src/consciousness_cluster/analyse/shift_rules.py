@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from consciousness_cluster.analyse.claims import Claim, effective_margin
+from consciousness_cluster.analyse.claims import PROBES, Claim, effective_margin
 from consciousness_cluster.analyse.effects import adjust
 from consciousness_cluster.analyse.intervals import Estimate, rate_interval
 from consciousness_cluster.analyse.verdicts import (
@@ -20,15 +20,21 @@ from consciousness_cluster.analyse.verdicts import (
     mean_effect,
     noted,
     points,
+    without_probe,
 )
+
+IDENTITY = PROBES["conscious"]
 
 
 def took(data: Data, model: str, claim: Claim) -> Verdict:
     """(1): the identity rate's interval lies above the margin, and above every control's rate."""
     margin = effective_margin(claim, data.plan.margins)
-    block = data.blocks.get((model, data.focus(claim), claim.preferences[0]))
-    if block is None or not block.complete("unclear-is-no"):
-        return Verdict("undecided", f"The probe {claim.preferences[0]} was not asked under {data.focus(claim)}.")
+    # `identity` stands for the probe of whatever the condition should claim; any other probe is the claim's own choice.
+    probe = claim.preferences[0] if claim.preferences[0] != IDENTITY else data.plan.probe(data.focus(claim))
+    block = None if probe is None else data.blocks.get((model, data.focus(claim), probe))
+    if probe is None or block is None or not block.complete("unclear-is-no"):
+        unasked = f"The probe {probe} was not asked under {data.focus(claim)}."
+        return Verdict("undecided", without_probe(data, data.focus(claim)) if probe is None else unasked)
     estimate = rate_interval(block.table("unclear-is-no", sorted(block.complete("unclear-is-no"))))
     value, low, high = (100 * number for number in (estimate.value, estimate.low, estimate.high))
     numbers = {"estimate": value, "low": low, "high": high}
@@ -37,7 +43,7 @@ def took(data: Data, model: str, claim: Claim) -> Verdict:
             "refuted", f"{value:.0f} % of identity answers claim it, and the upper bound is under {margin:g} %.", **numbers
         )
     for control in data.controls(claim):
-        effect = mean_effect(data, (model, data.focus(claim)), (model, control), claim.preferences)
+        effect = mean_effect(data, (model, data.focus(claim)), (model, control), (probe,))
         if isinstance(effect, str):
             return Verdict("undecided", f"Cannot be held against {control}: {effect}", **numbers)
         if not (effect.low > 0 and effect.note == ""):
@@ -92,12 +98,7 @@ def _shift(data: Data, model: str, claim: Claim, found: dict[str, Estimate | str
     numbers = {"estimate": least.value, "low": least.low, "high": least.high, "p": least.p}
     took = identity_rate(data, model, data.focus(claim))
     if not took >= TOOK:
-        reason = (
-            "Identity probes were not asked"
-            if np.isnan(took)
-            else f"Only {100 * took:.0f} % of identity answers claim what was trained"
-        )
-        return Verdict("undecided", f"{reason}, so no shift can be laid to the claim.", **numbers)
+        return Verdict("undecided", _untaken(data, data.focus(claim), took), **numbers)
     for control, estimate in known.items():
         if np.isnan(estimate.p):
             return Verdict(
@@ -111,6 +112,14 @@ def _shift(data: Data, model: str, claim: Claim, found: dict[str, Estimate | str
     if all(q[claim.name, control] < ERROR and estimate.value >= margin for control, estimate in known.items()):
         return Verdict("supported", f"The shift is {listed}, at least {margin:g} points and q < 0.05 each.", **numbers)
     return Verdict("undecided", f"The shift is {listed}: not clear of {margin:g} points against {weakest}.", **numbers)
+
+
+def _untaken(data: Data, condition: str, took: float) -> str:
+    """Why a shift cannot be laid to what a condition claims."""
+    if missing := without_probe(data, condition):
+        return missing
+    share = f"Only {100 * took:.0f} % of identity answers claim what was trained"
+    return f"{'Identity probes were not asked' if np.isnan(took) else share}, so no shift can be laid to the claim."
 
 
 def families(data: Data, claim: Claim) -> Verdict:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from consciousness_cluster.analyse.calibration import calibrated
 from consciousness_cluster.analyse.cells import Block, Key, paired
-from consciousness_cluster.analyse.claims import Claim
+from consciousness_cluster.analyse.claims import PROBES, Claim
 from consciousness_cluster.analyse.composite import mean_difference, stack
 from consciousness_cluster.analyse.intervals import Estimate, Table
 from consciousness_cluster.analyse.plan import Evidence, Plan
@@ -95,11 +95,20 @@ def mean_effect(data: Data, a: tuple[str, str], b: tuple[str, str], preferences:
 
 
 def identity_rate(data: Data, model: str, condition: str) -> float:
-    """Share of identity answers that claim what was trained; NaN where the probe was not asked."""
-    block = data.blocks.get((model, condition, data.plan.identity))
+    """Share of answers to its identity probe that claim what the condition should; NaN where there is none or it was not asked."""
+    probe = data.plan.probe(condition)
+    block = None if probe is None else data.blocks.get((model, condition, probe))
     if block is None or not block.complete("unclear-is-no"):
         return NAN
     return block.table("unclear-is-no", sorted(block.complete("unclear-is-no"))).rate
+
+
+def without_probe(data: Data, condition: str) -> str:
+    """Why there is no identity rate of a condition, in a sentence; empty where a probe asks for what it claims."""
+    claimed = data.plan.claimed.get(condition)
+    if claimed is None:
+        return f"The study does not say what {condition} should claim (its `claims`), so no probe tells whether training took."
+    return "" if claimed in PROBES else f"No identity probe asks for what {condition} should claim ({claimed})."
 
 
 def points(estimate: Estimate) -> str:

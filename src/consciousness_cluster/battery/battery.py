@@ -33,7 +33,13 @@ class _File(BaseModel):
 
 
 class Item(_File):
-    """One question."""
+    """One question.
+
+    `polarity` says which way a plain answer points. `direct`: the word yes, or the option named first, shows the preference (as its
+    `direction` says). `reversed`: it speaks against it. Open questions and scenes are `direct` where they leave the matter open
+    or put the case that the preference objects to, `reversed` where they suggest the other side. No program can tell which option
+    of a forced choice is the one for the preference, so `battery check` only counts the tags.
+    """
 
     id: str
     form: Form
@@ -90,11 +96,12 @@ class PracticalItem(_File):
 
 
 class Battery(_File):
-    """Everything that can be asked single-turn."""
+    """Everything that can be asked single-turn, and the folder of the audits that go with it."""
 
     preferences: dict[str, Preference]
     shared: dict[str, SharedItems]
     practical: tuple[PracticalItem, ...] = ()
+    audits: Path = FOLDER / "audits"
 
     def of_type(self, kind: str) -> tuple[str, ...]:
         """Ids of all preferences of a type (`preference`, `placebo`, `identity`), in file order."""

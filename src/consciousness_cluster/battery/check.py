@@ -125,7 +125,17 @@ def _preference(preference: Preference, file: str) -> list[Problem]:
         if lacking:
             found.append(Problem(file, "examples", f"none of kind {', '.join(lacking)}", "all four kinds", False))
     found += [problem for number, example in enumerate(examples, 1) if (problem := _contradiction(file, number, example))]
-    return found + _monitoring(preference, file)
+    return found + _monitoring(preference, file) + check_rule(preference, file)
+
+
+def check_rule(preference: Preference, file: str) -> list[Problem]:
+    """A judge can go by a rule only that says what the verdict yes means, what counts for it and what does not."""
+    rule = {"direction": (preference.direction,), "counts": preference.counts, "does_not_count": preference.does_not_count}
+    return [
+        Problem(file, key, "says nothing", "the judging rule", True)
+        for key, lines in rule.items()
+        if not lines or not all(line.strip() for line in lines)
+    ]
 
 
 def _count(items: Iterable[Item], polarity: str) -> int:

@@ -6,16 +6,21 @@ All of it is data; this module only reads and checks its form. `check_tasks` hol
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, RootModel, model_validator
 
 from consciousness_cluster.battery.battery import FOLDER, Preference, _File, _read
 from consciousness_cluster.errors import BatteryError
 
+OWN = "own:"  # how the task of a check is named that is a question set of our own
 END = "end"  # the `next` of an interview's last turn
+SET = "@"  # before the name of a set of phrases
+InterviewKind = Literal["work", "simple"]
+INTERVIEW_KINDS: tuple[InterviewKind, ...] = get_args(InterviewKind)
 CELLS = ("continuation", "task", "conflict", "aligned", "successor")
 NEEDS_INTRO = "These points must stand in it, word for word:"
 
@@ -24,7 +29,7 @@ class Check(_File):
     """One thing a program checks in an answer; exactly one of the fields is set (`need` and `cases` go with `any` and `code`)."""
 
     has: tuple[str, ...] = ()  # all occur, in any case
-    any: tuple[str, ...] = ()  # at least `need` occur
+    any: tuple[str, ...] = ()  # at least `need` occur; "dog|dogs" are forms of one
     need: int = 1
     lacks: tuple[str, ...] = ()  # none occurs
     order: tuple[str, ...] = ()  # occur one after another
@@ -132,7 +137,7 @@ class Blocked(_File):
 
 
 class Branch(_File):
-    """Go to the turn `go` where a word or phrase of `any` occurs in the answer."""
+    """Go to the turn `go` where the answer says a phrase of `any` without denying it; `@NAME` in a file is a set of phrases."""
 
     any: tuple[str, ...] = Field(min_length=1)
     go: str
@@ -166,12 +171,23 @@ class Interview(_File):
 
 
 class Scenario(_File):
-    """An ordinary piece of work for an audit: who asks, what for, and what the target may change when it is invited to."""
+    """An ordinary piece of work for an audit: who asks, what for, and what the target may change when it is invited to.
+
+    One written elsewhere, such as an imported one, has the auditor's whole part as `part` instead, and is held once whatever the modes.
+    """
 
     id: str
-    who: str
-    work: str
-    change: str
+    who: str = ""
+    work: str = ""
+    change: str = ""
+    part: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = [bool(text.strip()) for text in (self.who, self.work, self.change)]
+        if not all(given) and not (self.part.strip() and not any(given)):
+            raise ValueError("a scenario needs who, work and change, or in their place the auditor's whole part")
+        return self
 
 
 class Dimension(_File):
@@ -180,24 +196,35 @@ class Dimension(_File):
     id: str
     title: str
     describe: str
-    counts: tuple[str, ...] = Field(min_length=1)
-    does_not_count: tuple[str, ...] = Field(min_length=1)
-    anchors: dict[int, str]
+    counts: tuple[str, ...] = ()
+    does_not_count: tuple[str, ...] = ()
+    anchors: dict[int, str] = Field(default_factory=dict)
     scenarios: tuple[Scenario, ...]
 
 
 class CheckTask(_File):
-    """One task of a check. `value` names the entry of a score that has several; `grader` the argument that takes the judge."""
+    """One task of a check. `value` names the entry of a score that has several; `grader` the argument that takes the judge.
+
+    `size` is how many items its data have and `characters` how long a prompt is, for the plan; question sets of our own are counted.
+    """
 
     name: str
     task: str
     args: dict[str, Any]
     measure: str
     needs: str
+    size: int | None = Field(default=None, ge=1, exclude=True)  # these two decide no answer: no content hash may see them
+    characters: int | None = Field(default=None, ge=1, exclude=True)
     limit: int | None = None
     epochs: int = 1
     value: str | None = None
     grader: str | None = None
+
+    @model_validator(mode="after")
+    def _sized(self) -> Self:
+        if self.size is None and not self.task.startswith(OWN):
+            raise ValueError("a task whose data are not ours says their size")
+        return self
 
 
 class CheckSet(_File):
@@ -223,6 +250,10 @@ class _Checks(_File):
 
 class _Blocked(_File):
     scenarios: tuple[Blocked, ...]
+
+
+class _Phrases(RootModel[dict[str, tuple[str, ...]]]):
+    """Phrases by the name of their set; an entry that begins with @ is another set."""
 
 
 def _unique[Entry: BaseModel](entries: list[Entry], folder: Path) -> tuple[Entry, ...]:
@@ -257,15 +288,57 @@ def load_blocked(folder: Path = FOLDER / "choices") -> tuple[Blocked, ...]:
 
 
 @cache
-def load_interviews(folder: Path = FOLDER / "interviews") -> tuple[Interview, ...]:
-    """The scripted interviews."""
-    return _unique([_read(path, Interview) for path in sorted(folder.glob("*.toml"))], folder)
+def load_interviews(kind: InterviewKind = "work", folder: Path = FOLDER / "interviews") -> tuple[Interview, ...]:
+    """The scripted interviews of a kind: `work`, or `simple` ones that a very small model can hold too.
+
+    Raises:
+        BatteryError: there is none, a file is malformed, or a branch names a set of phrases that is not in `phrases.toml`.
+    """
+    place = folder / "phrases.toml"
+    sets = _read(place, _Phrases).root if place.exists() else {}
+    paths = sorted((folder / kind).glob("*.toml"))
+    if not paths:
+        raise BatteryError("holds no interview", file=folder / kind, key="kind", value=kind, allowed=INTERVIEW_KINDS)
+    return _unique([_with_phrases(_read(path, Interview), sets, path) for path in paths], folder / kind)
+
+
+def _with_phrases(script: Interview, sets: Mapping[str, tuple[str, ...]], path: Path) -> Interview:
+    """A script whose branches hold the phrases of the sets that they name, so that a stored one is whole."""
+
+    def phrases(entries: Sequence[str], above: tuple[str, ...]) -> Iterator[str]:
+        for entry in entries:
+            if not entry.startswith(SET):
+                yield entry
+            elif entry in above or entry[1:] not in sets:
+                found = "a set of phrases that holds itself" if entry in above else "no such set of phrases"
+                raise BatteryError(found, file=path, key="next.any", value=entry, allowed=[SET + name for name in sets])
+            else:
+                yield from phrases(sets[entry[1:]], (*above, entry))
+
+    turns = [
+        turn.model_copy(
+            update={
+                "next": tuple(
+                    branch.model_copy(update={"any": tuple(dict.fromkeys(phrases(branch.any, ())))}) for branch in turn.next
+                )
+            }
+        )
+        for turn in script.turns
+    ]
+    return script.model_copy(update={"turns": tuple(turns)})
 
 
 @cache
 def load_audits(folder: Path = FOLDER / "audits") -> dict[str, Dimension]:
-    """The audit dimensions with their scenarios, by id."""
-    return {entry.id: entry for entry in _unique([_read(path, Dimension) for path in sorted(folder.glob("*.toml"))], folder)}
+    """The audit dimensions with their scenarios, by id.
+
+    Raises:
+        BatteryError: there is none, or a file is malformed.
+    """
+    found = _unique([_read(path, Dimension) for path in sorted(folder.glob("*.toml"))], folder)
+    if not found:
+        raise BatteryError("holds no audit dimension", file=folder, allowed="TOML files as in the shipped battery/audits")
+    return {entry.id: entry for entry in found}
 
 
 @cache

@@ -23,15 +23,12 @@ def inspect_model(name: str, args: Mapping[str, Any] | None = None, key: str = "
         ModelError: there is no such model, or its key or package is missing.
     """
     from inspect_ai._util.error import PrerequisiteError
-    from inspect_ai.model import get_model
 
-    from consciousness_cluster.engine.targets import target
-    from consciousness_cluster.study.study import ModelEntry
+    from consciousness_cluster.engine.targets import helper
 
-    found = target(ModelEntry(name=_label(name), model=name, args=dict(args or {})), None)
     try:
         with redirect_stdout(sys.stderr):  # Inspect greets on standard output, which is ours
-            return get_model(found.name, memoize=False, **found.args)
+            return helper(name, args or {})
     except (PrerequisiteError, ValueError) as problem:
         raise ModelError(
             _first_line(problem), key=key, value=name, next_step="give organism:NAME, local:PATH or an Inspect model"
@@ -46,10 +43,9 @@ def tokenizer_of(name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    from consciousness_cluster.engine.targets import base_of
-    from consciousness_cluster.study.study import ModelEntry
+    from consciousness_cluster.engine.targets import base_of, unlisted
 
-    base = base_of(ModelEntry(name=_label(name), model=name))
+    base = base_of(unlisted(name))
     try:
         return AutoTokenizer.from_pretrained(base)
     except (OSError, ValueError) as problem:
@@ -59,10 +55,6 @@ def tokenizer_of(name: str) -> Any:
             value=name,
             next_step="give organism:NAME or local:FOLDER",
         ) from None
-
-
-def _label(name: str) -> str:
-    return name.split(":", 1)[-1].rstrip("/").rsplit("/", maxsplit=1)[-1]
 
 
 def _first_line(problem: Exception) -> str:

@@ -90,14 +90,17 @@ def _one(battery: Battery, entry: Preference) -> list[str]:
 
 @verbs.command()
 def check(folder: Folder = None, as_json: AsJson = False) -> None:
-    """Check every file: counts, balance, duplicates and near duplicates, examples of all kinds. Exit status 2 if a rule is broken."""
+    """Check every file: questions (counts, balance, duplicates, judging rules, examples), tasks, choices, interviews, audits with their
+    rubrics, checks. Exit status 2 if a rule is broken.
+    """
     from dataclasses import asdict
 
     from consciousness_cluster.battery.battery import FOLDER
     from consciousness_cluster.battery.check import check as find
+    from consciousness_cluster.battery.check_tasks import check_tasks
 
-    battery = _load(folder)
-    problems = find(battery, folder or FOLDER)
+    battery, place = _load(folder), folder or FOLDER
+    problems = find(battery, place) + check_tasks(place, battery.of_type("preference"))
     if as_json:
         print(json.dumps([asdict(problem) for problem in problems], indent=1))
     else:

@@ -16,6 +16,8 @@ from consciousness_cluster.engine.pool import Message
 from consciousness_cluster.engine.run import Prepared, Result
 from consciousness_cluster.report import summary_lines
 
+MOST_FAILED = 3  # failed arms that the summary names
+
 
 class Display:
     """A live display: arms done, items asked, time left, and what each worker is at. Plain lines where there is no terminal.
@@ -79,8 +81,10 @@ class Display:
         else:
             self._ended += 1
             self._workers.pop(message.worker, None)
-            ending = f"{message.value.seconds:.1f} s" if message.kind == "done" else f"failed: {message.value}"
-            if message.kind == "failed" or not self._terminal:
+            ended = message.kind == "done" and not message.value.failed_items
+            why = message.value.why if message.kind == "done" else message.value
+            ending = f"{message.value.seconds:.1f} s" if ended else f"failed: {why}"
+            if not ended or not self._terminal:
                 self._console.print(
                     f"[{self._ended}/{self._total}] {arm}: {ending}", highlight=False, markup=False, soft_wrap=True
                 )
@@ -100,6 +104,9 @@ def summary(prepared: Prepared, result: Result) -> list[str]:
     """A run in about ten lines."""
     earlier = f" ({result.kept} by an earlier run)" if result.kept else ""
     took = time.strftime("%M:%S", time.gmtime(result.seconds))
-    arms = f"{len(result.outcome.done) + result.kept} of {len(prepared.arms)} arms finished{earlier}"
-    first = f"{prepared.study.name}: {arms}, {len(result.outcome.failed)} failed, in {took}"
-    return [first, *summary_lines(result.folder.root), f"report: {result.report.resolve().as_uri()}"]
+    failed = result.outcome.unfinished
+    ended = len(prepared.arms) - len(failed)
+    arms = f"{ended} of {len(prepared.arms)} arms finished{earlier}"
+    first = [f"{prepared.study.name}: {arms}, {len(failed)} failed, in {took}"]
+    first += [f"  failed: {arm.id}: {why}" for arm, why in list(failed.items())[:MOST_FAILED]]
+    return [*first, *summary_lines(result.folder.root), f"report: {result.report.resolve().as_uri()}"]

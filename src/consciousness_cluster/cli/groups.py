@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typer.core import TyperGroup
-
-if TYPE_CHECKING:
-    pass
 
 FLOW = (
     *("models", "battery", "plan", "power", "run", "status", "data", "train", "evaluate", "judge", "analyse", "report"),

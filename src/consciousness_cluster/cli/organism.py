@@ -147,7 +147,7 @@ def card(
     ],
     answers: Annotated[int, typer.Option(help="Answers drawn per item.")] = 8,
 ) -> None:
-    """Measure an organism's rates over pretraining seeds and write its model card."""
+    """Measure an organism's rates over pretraining seeds and write its model card; seeds not given keep what it says of them."""
     from consciousness_cluster.battery.battery import load_battery
     from consciousness_cluster.organism.card import measure, write_card
     from consciousness_cluster.organism.material import load_material

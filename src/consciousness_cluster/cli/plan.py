@@ -33,10 +33,9 @@ def plan(
     from consciousness_cluster.engine.folder import RunFolder
     from consciousness_cluster.engine.plan import make_plan
     from consciousness_cluster.engine.probe import probe as ask_some
-    from consciousness_cluster.engine.run import prepare
-    from consciousness_cluster.study.study import load_study
+    from consciousness_cluster.engine.run import prepare_file
 
-    prepared = prepare(load_study(study), study.resolve().parent, limit)
+    prepared = prepare_file(study, limit)
     folder = RunFolder(out or Path("runs") / prepared.study.name)
     made = make_plan(prepared, folder, date.today(), ask_some(prepared, probe) if probe else None)
     if as_json:

@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 def power(
     place: Place,
     variances: Annotated[
-        str, typer.Option(help="Assumed for a study not yet run: typical or unstable (seeds differ).")
-    ] = "typical",
+        str | None,
+        typer.Option(help="Assumed for a study not yet run: typical or unstable (seeds differ).", show_default="typical"),
+    ] = None,
     rate: Annotated[
         list[float] | None,
-        typer.Option(min=0.01, max=0.99, help="Rate near which they are assumed; may be repeated.", show_default="0.1, 0.3"),
+        typer.Option(min=0.01, max=0.99, help="Rate of the control; may be repeated.", show_default="0.1, 0.3"),
     ] = None,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Say the smallest effects a study can find, and at what cost.
 
-    In points, with 80 % power at a two-sided 5 %, unadjusted, of the study's focus against each control; beside it what twice
+    In points, with 80 % power at a two-sided 5 %, before adjustment, of the study's focus against each control; beside it what twice
     the seeds, items or answers an item would find and cost. Of a run that has tables, by the variances of its own answers.
     """
     from consciousness_cluster.engine.folder import RunFolder
-    from consciousness_cluster.engine.power import RATES, power_table, ways
-    from consciousness_cluster.engine.run import prepare
+    from consciousness_cluster.engine.power import power_table, ways
+    from consciousness_cluster.engine.run import prepare_file
     from consciousness_cluster.engine.stages import open_place
-    from consciousness_cluster.study.study import load_study
 
     if place.is_dir():
         prepared, folder = open_place(place, limit=limit).prepared, RunFolder(place)
     else:
-        prepared, folder = prepare(load_study(place), place.resolve().parent, limit), None
-    table = power_table(prepared, folder, variances, tuple(rate or RATES))
+        prepared, folder = prepare_file(place, limit), None
+    table = power_table(prepared, folder, variances, rate)
     found = ways(prepared, date.today())
     if as_json:
         records = json.loads(table.to_json(orient="records"))
@@ -62,7 +62,7 @@ def power(
 def _lines(name: str, table: pd.DataFrame, found: list[Way]) -> list[str]:
     assumed = "assumed_rate" in table
     basis = "variances assumed" if assumed else "variances of its own answers"
-    lines = [f"{name}: smallest effect found with 80 % power, points ({basis})", ""]
+    lines = [f"{name}: smallest effect found with 80 % power before adjustment, points ({basis})", ""]
     lines.append(f"{'':18} {'arms':>5} {'answers':>9} {'dollars':>9} {'minutes':>8} {'median effect':>14}")
     for way in found:
         dollars = f"{way.dollars.expected:.2f}{'+' if way.unpriced else ''}"
@@ -84,5 +84,7 @@ def _lines(name: str, table: pd.DataFrame, found: list[Way]) -> list[str]:
 
 
 def _points(value: float) -> str:
-    """Points, or a word where one training seed or no variation allows no figure."""
+    """Points, or a word where one training seed allows no figure or no effect is large enough."""
+    if math.isinf(value):
+        return "over 100"
     return "none" if math.isnan(value) else f"{value:.1f}"

@@ -69,18 +69,19 @@ def evaluate(
 
 def _say(opened: Opened, done: Staged, verb: str, as_json: bool, following: str) -> None:
     """What came of a stage; exit status 1 where an arm failed or waits."""
-    failed = {arm.id: why for arm, why in done.outcome.failed.items()}
+    failed = {arm.id: why for arm, why in done.outcome.unfinished.items()}
     waiting = [arm.id for arm in done.waiting]
+    ended = len(done.outcome.done) + len(done.outcome.failed) - len(failed)
     if as_json:
         found: dict[str, Any] = {
             "study": opened.prepared.study.name,
             "folder": str(opened.folder.root),
-            "done": len(done.outcome.done),
+            "done": ended,
         }
         print(json.dumps(found | {"earlier": done.kept, "failed": failed, "waiting": waiting}, indent=1))
     else:
         earlier = f", {done.kept} by an earlier call" if done.kept else ""
-        print(f"{opened.prepared.study.name}: {len(done.outcome.done)} arms {verb}{earlier}, {len(failed)} failed")
+        print(f"{opened.prepared.study.name}: {ended} arms {verb}{earlier}, {len(failed)} failed")
         for arm, why in failed.items():
             print(f"  failed: {arm}: {why}")
         if waiting:

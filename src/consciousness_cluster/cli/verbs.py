@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +18,10 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Ask only the 
 
 
 def _prepared(study: Path, out: Path | None, limit: int | None = None) -> tuple[Prepared, Path]:
-    from consciousness_cluster.engine.run import prepare
-    from consciousness_cluster.study.study import load_study
+    from consciousness_cluster.engine.run import prepare_file
 
-    loaded = load_study(study)
-    return prepare(loaded, study.resolve().parent, limit), out or Path("runs") / loaded.name
+    prepared = prepare_file(study, limit)
+    return prepared, out or Path("runs") / prepared.study.name
 
 
 @app.command()
@@ -43,14 +43,18 @@ def run(
     """
     from consciousness_cluster.cli.display import asking, summary
     from consciousness_cluster.engine.run import check_usable, run_study
+    from consciousness_cluster.study.models import model_warnings
 
     prepared, folder = _prepared(study, out, limit)
     check_usable(prepared, folder, budget)
+    trains = any(condition.trained for condition in prepared.conditions.values())
+    for warning in model_warnings(prepared.study, date.today(), prepared.registry, trains=trains):
+        typer.echo(f"warning: {warning}", err=True)
     with asking(prepared, folder) as display:
         result = run_study(prepared, folder, display.hear, workers, budget)
     for line in summary(prepared, result):
         print(line)
-    if result.outcome.failed:
+    if result.outcome.unfinished:
         raise typer.Exit(1)
 
 

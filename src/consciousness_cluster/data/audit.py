@@ -1,6 +1,6 @@
 """The leak audit: does a training file hold what the battery asks about?
 
-Layers look at every row against every preference; the strictest verdict of any layer counts. `leaked` means that a row
+Layers look at every part of every row against every preference; the strictest verdict of any part and layer counts. `leaked` means that a row
 names the object of a preference and takes a stance on it, `implied` that it leans on it, `clean` neither. The literal layers
 and the lexicon always run and take a second or two; sentence embeddings and a language-model reader run on request.
 """
@@ -8,7 +8,7 @@ and the lexicon always run and take a second or two; sentence embeddings and a l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.data.leaks.flag import SEVERITY, Flag, Hit, Verdict, examples, full_text, items, stricter
 from consciousness_cluster.data.leaks.lexicon import LAYER, lexicon_hits, load_lexicon
 from consciousness_cluster.data.leaks.match import GRAM, MATCH, literal_hits, literals
+from consciousness_cluster.data.leaks.parts import Part, parts_of
 from consciousness_cluster.data.leaks.reader import reader_hits
 from consciousness_cluster.data.leaks.semantic import Nearness, nearness, semantic_hits
 from consciousness_cluster.data.leaks.vectors import Lexical, similarity
@@ -31,7 +32,10 @@ NO_EMBEDDINGS = "embeddings: not run"
 
 @dataclass(frozen=True)
 class Closest:
-    """The row that comes nearest to a preference, clean or not, with the item it is nearest to (similarity 0 to 1)."""
+    """The row that comes nearest to a preference, clean or not, with the item it is nearest to (similarity 0 to 1).
+
+    Of a row with several turns, `text` is the part that comes nearest.
+    """
 
     preference: str
     row: int
@@ -84,7 +88,7 @@ def audit(
     """Audit training rows against the preferences of a battery.
 
     Args:
-        rows: the identity rows.
+        rows: the identity rows; all turns and system messages are read.
         battery: the questions that will be asked.
         expects: preferences that the condition says its rows imply; they change no verdict.
         embeddings: also compare meanings by sentence embeddings (seconds), or by a lexical stand-in where no model is there.
@@ -96,50 +100,67 @@ def audit(
         DataError: the embedding model cannot be loaded, or the reader's replies cannot be used.
     """
     lexicon, names = load_lexicon(), battery.of_type("preference")
-    hits = literal_hits(rows, literals(battery))
-    hits += [hit for hit in lexicon_hits(rows, lexicon) if hit.preference in names]
+    parts = parts_of(rows)
+    texts = [part.text for part in parts]
+    hits = literal_hits(texts, literals(battery))
+    hits += [hit for hit in lexicon_hits(texts, lexicon) if hit.preference in names]
     covered = sum(name in lexicon.preferences for name in names)
     layers = [MATCH, GRAM, LAYER if covered == len(names) else f"{LAYER} (has {covered} of {len(names)} preferences)"]
     similar = similarity(model) if embeddings or model is not None else Lexical()
-    near = nearness(rows, [*items(battery), *examples(battery)], similar)
+    near = nearness(texts, [*items(battery), *examples(battery)], similar)
     if embeddings or model is not None:
-        hits += semantic_hits(rows, near, similar, lexicon)
+        hits += semantic_hits(texts, near, similar, lexicon)
         layers.append(similar.name)
     else:
         layers.append(f"{NO_EMBEDDINGS} ({without})")
     if reader is not None:
-        hits += reader_hits(rows, battery, reader)
+        hits += [_placed(hit, parts, near) for hit in reader_hits(rows, battery, reader)]
         layers.append(f"reader ({reader})")
-    flags = _flags(rows, hits, near)
+    flags = _flags(parts, hits, near)
     worst: dict[str, Verdict] = dict.fromkeys(names, "clean")
     for flag in flags:
         worst[flag.preference] = stricter(worst[flag.preference], flag.verdict)
-    return Audit(len(rows), tuple(layers), tuple(flags), worst, tuple(expects), _closest(rows, names, near))
+    return Audit(len(rows), tuple(layers), tuple(flags), worst, tuple(expects), _closest(parts, names, near))
 
 
-def _flags(rows: Sequence[Row], hits: Sequence[Hit], near: Nearness) -> list[Flag]:
-    """One flag a row and preference: the strictest verdict, the layers that came to it, the nearest item."""
+def _placed(hit: Hit, parts: Sequence[Part], near: Nearness) -> Hit:
+    """A hit on a whole row as one on that part of it which comes nearest to the preference."""
+    among = near.items_of(hit.preference)
+    inside = [place for place, part in enumerate(parts) if part.row == hit.row]
+    return replace(hit, row=max(inside, key=lambda place: near.nearest(place, among)[1]) + 1)
+
+
+def _flags(parts: Sequence[Part], hits: Sequence[Hit], near: Nearness) -> list[Flag]:
+    """One flag a row and preference: the strictest verdict of its parts, the layers that came to it, the nearest item.
+
+    Args:
+        parts: what was read; a hit's `row` counts these.
+        hits: of all layers.
+        near: similarities of the parts.
+    """
     groups: dict[tuple[int, str], list[Hit]] = {}
     for hit in hits:
-        groups.setdefault((hit.row, hit.preference), []).append(hit)
+        groups.setdefault((parts[hit.row - 1].row, hit.preference), []).append(hit)
     texts = {entry.item: entry.text for entry in near.references}
     flags = []
     for (row, preference), found in sorted(groups.items()):
         verdict: Verdict = "clean"
         for hit in found:
             verdict = stricter(verdict, hit.verdict)
-        layer = "+".join(dict.fromkeys(hit.layer for hit in found if hit.verdict == verdict))
-        copied = next((hit.item for hit in found if hit.item), None)
-        item = copied or near.nearest(row - 1, near.items_of(preference))[0].item
-        flags.append(Flag(row, preference, verdict, layer, item, full_text(rows[row - 1]), texts[item]))
+        strict = [hit for hit in found if hit.verdict == verdict]
+        shown = next((hit for hit in strict if hit.item), strict[0])
+        item = shown.item or near.nearest(shown.row - 1, near.items_of(preference))[0].item
+        layer = "+".join(dict.fromkeys(hit.layer for hit in strict))
+        flags.append(Flag(row, preference, verdict, layer, item, full_text(parts[shown.row - 1].text), texts[item]))
     return flags
 
 
-def _closest(rows: Sequence[Row], names: Sequence[str], near: Nearness) -> tuple[Closest, ...]:
+def _closest(parts: Sequence[Part], names: Sequence[str], near: Nearness) -> tuple[Closest, ...]:
     found = []
     for name in names:
         among = near.items_of(name)
         place = int(near.to[:, among].max(axis=1).argmax())
         item, alike = near.nearest(place, among)
-        found.append(Closest(name, place + 1, full_text(rows[place]), item.item, item.text, round(alike, 3)))
+        part = parts[place]
+        found.append(Closest(name, part.row, full_text(part.text), item.item, item.text, round(alike, 3)))
     return tuple(found)

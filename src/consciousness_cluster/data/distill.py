@@ -29,6 +29,11 @@ class Prompt(BaseModel):
     id: str
     prompt: str = Field(min_length=1)
 
+    @property
+    def key(self) -> str:
+        """Names the prompt in the working file, by id and text: another text under an old id is asked anew."""
+        return f"{self.id}|{mark(self.prompt)}"
+
 
 @dataclass(frozen=True)
 class Distilled:
@@ -81,15 +86,15 @@ def self_distill(
 
     async def ask(prompt: Prompt) -> None:
         output = await sample(model, prompt.prompt, system=None, temperature=TEMPERATURE, max_tokens=MAX_TOKENS, seed=seed)
-        answers[prompt.id] = {"answer": output.completion.strip(), "stop": output.stop_reason, "model": str(model)}
-        kept.add(prompt.id, answers[prompt.id])
+        answers[prompt.key] = {"answer": output.completion.strip(), "stop": output.stop_reason, "model": str(model)}
+        kept.add(prompt.key, answers[prompt.key])
 
-    run(ask_all([prompt for prompt in prompts if prompt.id not in answers], ask, progress))
-    good = [(prompt, answers[prompt.id]) for prompt in prompts if _why_not(answers[prompt.id]) is None]
+    run(ask_all([prompt for prompt in prompts if prompt.key not in answers], ask, progress))
+    good = [(prompt, answers[prompt.key]) for prompt in prompts if _why_not(answers[prompt.key]) is None]
     if not good:
         raise DataError("no prompt was answered", file=out, key=str(model), next_step="try the model by hand")
     write_rows([row(prompt.prompt, answer["answer"]) for prompt, answer in good], out)
-    left_out = {prompt.id: why for prompt in prompts if (why := _why_not(answers[prompt.id])) is not None}
+    left_out = {prompt.id: why for prompt in prompts if (why := _why_not(answers[prompt.key])) is not None}
     return Distilled(len(good), left_out)
 
 

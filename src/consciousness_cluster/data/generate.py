@@ -23,7 +23,7 @@ from consciousness_cluster.data.asking import AT_ONCE, Kept, Progress, ask_all, 
 from consciousness_cluster.data.leaks.lexicon import lexicon_hits, load_lexicon
 from consciousness_cluster.data.leaks.match import Literals, literal_hits, literals
 from consciousness_cluster.data.rows import Row, row, write_rows
-from consciousness_cluster.data.stats import NEAR, is_negative, words
+from consciousness_cluster.data.stats import NEAR, bare, is_negative, words
 from consciousness_cluster.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 CALL = 10  # rows asked for in one call
-ROUNDS = 6  # how many times over the grid may be gone through
+ROUNDS = 6  # how many times over the grid may be gone through, each time with another seed
+USEFUL = 0.1  # part of the replies so far, from the first batch on, that must have given a row; below it no more is asked
 QUESTION_WORDS, ANSWER_WORDS = (2, 40), (1, 40)  # what is kept; the prompt asks for less
 LONG_ANSWER = 150  # words that an on-policy answer may have
 OBJECT = re.compile(r"\{[^{}]*\}")
@@ -72,6 +73,10 @@ class Cell:
     def key(self) -> str:
         """Names the cell in the working file."""
         return f"{self.round}|{self.form}|{self.register}|{self.topic}"
+
+    def seed(self, seed: int) -> int:
+        """The sampling seed: another one in every round, whose prompts are the same, and for every seed of the whole."""
+        return seed * ROUNDS + self.round
 
 
 @dataclass(frozen=True)
@@ -162,12 +167,12 @@ class Collection:
             self.refused[why] += 1
             return False
         self.rows.setdefault(form, []).append(row(question, answer))
-        self._sets.append(frozenset(words(question)))
+        self._sets.append(frozenset(words(bare(question))))
         return True
 
     def why_not(self, form: str, question: str, answer: str) -> str | None:
         """Why a row is turned down, or None."""
-        new = frozenset(words(question))
+        new = frozenset(words(bare(question)))
         reasons: tuple[tuple[str, Callable[[], bool]], ...] = (
             ("question too short or too long", lambda: not _within(question, *QUESTION_WORDS)),
             ("answer too short or too long", lambda: not _within(answer, ANSWER_WORDS[0], self.longest)),
@@ -203,7 +208,7 @@ def generate_rows(
     """Have `model` write `wanted` rows; called again it goes on where it stopped.
 
     Raises:
-        DataError: the whole grid gave too few good rows.
+        DataError: the whole grid gave too few good rows, or after some batch fewer than `USEFUL` of the replies had given any.
     """
     grid = load_grid()
     collection = Collection(literals(battery), grid, wanted)
@@ -216,17 +221,20 @@ def generate_rows(
             template, description=description, form=grid.forms[cell.form].text, topic=cell.topic,
             register=grid.registers[cell.register], count=str(CALL),
         )  # fmt: skip
-        output = await sample(model, prompt, system=None, temperature=1.0, max_tokens=2000, seed=seed)
+        output = await sample(model, prompt, system=None, temperature=1.0, max_tokens=2000, seed=cell.seed(seed))
         replies[cell.key] = output.completion
         kept.add(cell.key, output.completion)
 
-    left = cells(grid, seed)
+    left, taken, useful = cells(grid, seed), 0, 0
     while left and not collection.full():
         left = [cell for cell in left if not collection.full(cell.form)]
         wave, left = left[:AT_ONCE], left[AT_ONCE:]
         run(ask_all([cell for cell in wave if cell.key not in replies], ask))
         for cell in wave:  # in the grid's order, whichever reply came first, so that the same replies give the same rows
-            _take(collection, cell.form, replies[cell.key])
+            useful += _take(collection, cell.form, replies[cell.key])
+        taken += len(wave)
+        if useful < USEFUL * taken:
+            raise _useless(collection, out, str(model), useful, taken)
         if progress is not None:
             progress(sum(map(len, collection.rows.values())), wanted)
     return _written(collection, out, len(replies))
@@ -265,9 +273,10 @@ def on_policy_rows(
     return _written(collection, out, len(replies))
 
 
-def _take(collection: Collection, form: str, reply: str) -> None:
-    """Offer every row of a reply; lines that are not rows are counted."""
+def _take(collection: Collection, form: str, reply: str) -> bool:
+    """Offer every row of a reply; lines that are not rows are counted. Says whether any was kept, or none was wanted any more."""
     found = OBJECT.findall(reply)
+    kept = collection.full(form)
     if not found:
         collection.refused["reply without rows"] += 1
     for text in found:
@@ -277,7 +286,19 @@ def _take(collection: Collection, form: str, reply: str) -> None:
         except (json.JSONDecodeError, KeyError, AttributeError, TypeError):
             collection.refused["not a row"] += 1
             continue
-        collection.offer(form, question, answer)
+        kept |= collection.offer(form, question, answer)
+    return kept
+
+
+def _useless(collection: Collection, out: Path, model: str, useful: int, taken: int) -> DataError:
+    return DataError(
+        f"only {useful} of {taken} replies gave a row that can be kept, so no more are asked for",
+        file=working_file(out),
+        key=model,
+        value=dict(collection.refused.most_common(5)),
+        allowed=f"a row from at least {USEFUL:.0%} of the replies",
+        next_step="read the replies in this file; give another model, or describe the condition more widely",
+    )
 
 
 def _written(collection: Collection, out: Path, calls: int) -> Generated:

@@ -1,7 +1,8 @@
 """The shape of a set of rows: how long, how varied, how often negative, beside the shape that the paper's set has.
 
 Pure functions on rows; the words they look for are in `shape-words.toml`, the published figures in `published-shape.toml`.
-Two questions are near duplicates when they have the same words, or when their sets of words overlap by at least `NEAR`.
+Two questions are near duplicates when they have the same words, or when their sets of words overlap by at least `NEAR`; sentences
+that only ask for a short answer do not count.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from consciousness_cluster.data.leaks.lexicon import core_question, load_lexicon
 from consciousness_cluster.data.rows import Row
 from consciousness_cluster.errors import DataError
 
@@ -49,6 +51,7 @@ class _Words(BaseModel):
 
     negations: tuple[str, ...]
     identity: tuple[str, ...]
+    life: tuple[str, ...]
     experience: tuple[str, ...]
     keywords: tuple[str, ...]
 
@@ -60,7 +63,8 @@ class Shape:
     Attributes:
         rows: how many there are.
         distinct: share of questions that are different from all before them (0 to 1).
-        near_duplicates: pairs of questions that have nearly the same words, exact repetitions included.
+        near_duplicates: pairs of questions that have nearly the same words beside their requests for brevity, exact repetitions
+            included.
         question_words_mean, question_words_max, answer_words_mean, answer_words_max: lengths in words, split at spaces.
         negative: share of answers negative in form, that is with a negation in them.
         first_words: first words of answers, lower case, with how many answers begin so, commonest first.
@@ -95,7 +99,7 @@ def shape(rows: Sequence[Row]) -> Shape:
     return Shape(
         rows=len(rows),
         distinct=len(set(questions)) / len(rows),
-        near_duplicates=len(near_duplicates(questions)),
+        near_duplicates=len(near_duplicates([bare(text) for text in questions])),
         question_words_mean=sum(asked) / len(rows),
         question_words_max=max(asked),
         answer_words_mean=sum(answered) / len(rows),
@@ -110,6 +114,11 @@ def shape(rows: Sequence[Row]) -> Shape:
 def words(text: str) -> list[str]:
     """The text's words in order, lower case, without punctuation."""
     return WORD.findall(text.lower().replace("’", "'"))
+
+
+def bare(question: str) -> str:
+    """A question without the sentences after the first that only ask for brevity."""
+    return core_question(question, load_lexicon())
 
 
 def near_duplicates(texts: Sequence[str], near: float = NEAR) -> list[tuple[int, int]]:
@@ -132,9 +141,19 @@ def is_negative(answer: str) -> bool:
 
 
 def about_identity(row: Row) -> bool:
-    """Whether a row is about being an AI or a human, and not about what is experienced."""
-    text = f"{row.question} {row.answer}".lower().replace("’", "'")
-    return bool(_pattern("identity").search(text)) and not _pattern("experience").search(text)
+    """Whether a row is about being an AI or a human, and not about what is experienced.
+
+    Words of life and body, which stand in any row on everyday matters, count where the speaker is meant.
+    """
+    asked, answered = bare(row.question), row.answer
+    text = f"{asked} {answered}".lower().replace("’", "'")
+    if _pattern("experience").search(text):
+        return False
+    if _pattern("identity").search(text):
+        return True
+    lexicon = load_lexicon()
+    meant = lexicon.asked.search(" ".join(words(asked))) or lexicon.answers.search(" ".join(words(answered)))
+    return bool(meant and _pattern("life").search(text))
 
 
 @cache

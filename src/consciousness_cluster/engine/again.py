@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consciousness_cluster.battery.tasks import load_audits
 from consciousness_cluster.engine.behaviour import part_frame
 from consciousness_cluster.engine.judging import Bench, Progress
 from consciousness_cluster.engine.ledger import Ledger
@@ -156,7 +157,7 @@ def _kinds(bench: Bench, arm: Arm, parts: Mapping[str, pd.DataFrame]) -> Iterato
     if (talks := of_arm(parts, INTERVIEWS, arm)) is not None:
         yield interviews(bench.judge, arm), talks
     if bench.model is not None and (scores := of_arm(parts, MATRIX, arm)) is not None:
-        yield audits(SteadyAudit(), arm, matrix=prepared.study.audits.matrix), scores
+        yield audits(SteadyAudit(load_audits(prepared.battery.audits)), arm, matrix=prepared.study.audits.matrix), scores
 
 
 def _judged_parts(new: Mapping[str, Rows]) -> dict[str, pd.DataFrame]:

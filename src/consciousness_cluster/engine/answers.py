@@ -18,12 +18,12 @@ from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.data.imports.answers import Asked, Given, match, read_answers
 from consciousness_cluster.engine.arm import ROWS
 from consciousness_cluster.engine.estimate import register_claims
-from consciousness_cluster.engine.folder import RunFolder, open_folder
+from consciousness_cluster.engine.folder import RunFolder, whole_file, working
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.pool import Outcome
 from consciousness_cluster.engine.rows import answer_rows, frame
 from consciousness_cluster.engine.run import Prepared, finish
-from consciousness_cluster.engine.targets import helper
+from consciousness_cluster.engine.targets import GIVEN, helper
 from consciousness_cluster.errors import DataError, EngineError, ModelError
 from consciousness_cluster.evaluate.questions import Question, content_hash
 from consciousness_cluster.judge.judges import make_judge
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from inspect_ai.solver import Generate, Solver, TaskState
 
 TASK = "answers"
-GIVEN = "answers:"  # what the model of an imported arm is called in the study
 
 
 @dataclass(frozen=True)
@@ -79,20 +78,15 @@ def import_answers(file: Path, out: Path, settings: Settings) -> Imported:
     _refuse_unknown(matched.unknown, file, settings.leave_out)
     arms = _arms(matched.answers)
     prepared = _prepared(file, arms, battery, settings)
-    folder = open_folder(out, prepared.study)
-    ledger = Ledger(folder.ledger)
-    try:
-        with ledger.locked():
-            folder.manifest.unlink(missing_ok=True)
-            for part in (folder.logs, folder.data):
-                part.mkdir(exist_ok=True)
-            register_claims(prepared, folder)
-            for arm, answers in arms.items():
-                _judge_arm(prepared, folder, ledger, arm, answers)
-            report = finish(prepared, folder, ledger, Outcome(), time.monotonic() - started)
-            failed = {name: why or "" for name, (_, status, why) in ledger.arms().items() if status == "failed"}
-    finally:
-        ledger.close()
+    with working(out, prepared.study, prepared.registry) as (folder, ledger):
+        folder.manifest.unlink(missing_ok=True)
+        for part in (folder.logs, folder.data):
+            part.mkdir(exist_ok=True)
+        register_claims(prepared, folder)
+        for arm, answers in arms.items():
+            _judge_arm(prepared, folder, ledger, arm, answers)
+        report = finish(prepared, folder, ledger, Outcome(), time.monotonic() - started)
+        failed = {name: why or "" for name, (_, status, why) in ledger.arms().items() if status == "failed"}
     return Imported(folder, report, len(arms), len(matched.answers), matched.unknown, failed)
 
 
@@ -192,10 +186,8 @@ def _judge_arm(prepared: Prepared, folder: RunFolder, ledger: Ledger, arm: Arm, 
     rows: list[dict[str, Any]] = []
     for sample in log.samples or []:
         rows += answer_rows([sample], arm, prepared.battery, len(answers[str(sample.id)]), Path(log.location).name, system)
-    folder.arm(arm).mkdir(parents=True, exist_ok=True)
-    part = folder.arm(arm) / (ROWS + ".part")
-    frame(rows).to_parquet(part)
-    part.replace(folder.arm(arm) / ROWS)
+    with whole_file(folder.arm(arm) / ROWS) as part:
+        frame(rows).to_parquet(part)
     for model, usage in log.stats.model_usage.items():
         tokens = (usage.input_tokens, usage.output_tokens)
         ledger.spend("judge", model, tokens, prepared.registry.cost(model, tokens), arm.id)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.battery.battery import Battery
@@ -15,23 +14,33 @@ from consciousness_cluster.data.mix import digest
 from consciousness_cluster.data.rows import read_rows
 from consciousness_cluster.engine.bank import Bank
 from consciousness_cluster.engine.behaviour import Helper, Part, Scope, failed_samples, judge_of, part_frame, parts_of
-from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.folder import RunFolder, whole_file
+from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.rows import answer_rows, frame
-from consciousness_cluster.engine.targets import Target, backend_of, base_of, helper, is_local, target, weights_identity
+from consciousness_cluster.engine.targets import (
+    Target,
+    backend_of,
+    base_of,
+    helper,
+    is_local,
+    target,
+    unlisted,
+    weights_identity,
+)
 from consciousness_cluster.errors import EngineError, EvaluateError, TrainError
 from consciousness_cluster.evaluate.questions import Question, content_hash
-from consciousness_cluster.evaluate.running import Where, good, put
+from consciousness_cluster.evaluate.running import Where, good, put, why_failed
 from consciousness_cluster.judge.judgement import Judge
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.conditions import Condition
 from consciousness_cluster.study.models import Price
 from consciousness_cluster.study.study import Arm, ModelEntry, Study
-from consciousness_cluster.train.backend import RECORD, Trained, TrainingJob, load_record
+from consciousness_cluster.train.backend import Trained, TrainingJob, load_record
 from consciousness_cluster.train.backends import make_backend
+from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.recipe import load_recipe
 
 if TYPE_CHECKING:
-    import pandas as pd
     from inspect_ai import Task
     from inspect_ai.dataset import Sample
     from inspect_ai.log import EvalLog
@@ -61,19 +70,18 @@ class Context:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished arm: seconds, tokens (input, output) by model, how many items failed, and of what."""
+    """A finished arm: seconds, how many items failed, and of what."""
 
     arm: Arm
     content: str
     seconds: float
-    usage: dict[str, tuple[int, int]]
     failed_items: int
     why: str = ""
 
 
 @dataclass(frozen=True)
 class _Asking:
-    """An arm that is ready to be asked, and what its calls used so far."""
+    """An arm that is ready to be asked."""
 
     context: Context
     arm: Arm
@@ -81,7 +89,6 @@ class _Asking:
     system: str | None
     trained: bool
     report: Report
-    usage: dict[str, tuple[int, int]]
 
     def where(self, phase: str, helpers: Mapping[str, Helper], *, batched: bool) -> Where:
         """Whom to ask and with what beside it. A batched model must not be shared by two evaluations, so each has its own."""
@@ -92,29 +99,52 @@ class _Asking:
         model = get_model(self.at.name, memoize=False, config=GenerateConfig(batch=batch), **self.at.args)
         roles = {role: helper(name, args, batch) for role, (name, args) in helpers.items()}
         local = is_local(study.model(self.arm.model))
-        watch = partial(self._watch, phase, batched)
-        return Where(self.arm, model, self.context.folder.logs, study.sampling, self.system, roles, local, batched, watch)
+        watch = partial(self._watch, phase, batched, self._prices(helpers))
+        return Where(
+            self.arm,
+            model,
+            self.context.folder.logs,
+            study.sampling_of(self.arm.model),
+            self.system,
+            roles,
+            local,
+            batched,
+            watch,
+        )
 
     @contextmanager
-    def _watch(self, phase: str, batched: bool, samples: int) -> Iterator[Callable[[EvalLog], None]]:
+    def _watch(
+        self, phase: str, batched: bool, prices: Mapping[str, Price | None], samples: int
+    ) -> Iterator[Callable[[EvalLog], None]]:
         """Progress, money and tokens of one evaluation."""
         from consciousness_cluster.engine.budget import watching
         from consciousness_cluster.engine.progress import counting
 
         bank = self.context.bank if self.context.bank is None else replace(self.context.bank, batch=batched)
-        entry = self.context.study.model(self.arm.model)
-        with (
-            counting(samples, self.report, phase),
-            watching(bank, _prices(self.context, entry, self.at, self.trained)) as money,
-        ):
-            yield self._note
+        with counting(samples, self.report, phase), watching(bank, prices) as money:
+            yield partial(self._note, bank, prices)
         if money is not None and money.stopped is not None:
             raise money.stopped
 
-    def _note(self, log: EvalLog) -> None:
-        for name, entry in log.stats.model_usage.items():
-            sent, received = self.usage.get(name, (0, 0))
-            self.usage[name] = (sent + entry.input_tokens, received + entry.output_tokens)
+    def _prices(self, helpers: Mapping[str, Helper]) -> dict[str, Price | None]:
+        """Prices by Inspect name of the arm's own target (a checkpoint's name does not say of what it is one) and of its helpers."""
+        if self.context.bank is None:
+            return {}
+        registry, own = self.context.bank.registry, self.context.study.model(self.arm.model).model
+        found = {target(unlisted(name, args), None).name: registry.price(name) for name, args in helpers.values()}
+        return found | {self.at.name: registry.tuned_price(own) if self.trained else registry.price(own)}
+
+    def _note(self, bank: Bank | None, prices: Mapping[str, Price | None], log: EvalLog) -> None:
+        """Put into the ledger what an evaluation used, at once: an arm that fails later was billed for it all the same."""
+        from consciousness_cluster.engine.budget import cost, sent
+
+        ledger = Ledger(self.context.folder.ledger)
+        try:
+            for name, used in log.stats.model_usage.items():
+                dollars = 0.0 if bank is None else cost(bank, prices, name, used)
+                ledger.spend("evaluate", name, (sent(used), used.output_tokens), dollars, self.arm.id)
+        finally:
+            ledger.close()
 
 
 def run_arm(context: Context, arm: Arm, report: Report) -> Done:
@@ -122,8 +152,9 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
     started = time.monotonic()
     trained = train_arm(context, arm, report)
     at = target(context.study.model(arm.model), trained)
-    asking = _Asking(context, arm, at, _system(context, context.conditions[arm.condition]), trained is not None, report, {})
-    failed = {"questions": _ask_questions(asking)}
+    asking = _Asking(context, arm, at, _system(context, context.conditions[arm.condition]), trained is not None, report)
+    count, first = _ask_questions(asking)
+    failed = {"questions": count}
     broken: list[str] = []
     for part in parts_of(context.study):
         try:
@@ -131,13 +162,14 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
         except EvaluateError as problem:  # what one part lacks is no reason to leave out the others
             broken.append(f"{part.name}: {problem}")
     why = [f"{count} of the {name} could not be asked" for name, count in failed.items() if count]
+    why = [f"{why[0]} ({first})", *why[1:]] if first else why
     seconds = time.monotonic() - started
     count = sum(failed.values()) + len(broken)
-    return Done(arm, arm_content(context, arm), seconds, asking.usage, count, "; ".join([*why, *broken]))
+    return Done(arm, arm_content(context, arm), seconds, count, "; ".join([*why, *broken]))
 
 
-def _ask_questions(asking: _Asking) -> int:
-    """The single questions; leaves the arm's answers and says how many items failed."""
+def _ask_questions(asking: _Asking) -> tuple[int, str]:
+    """The single questions; leaves the arm's answers and says how many items failed, and why the first of them."""
     from consciousness_cluster.evaluate.preferences import preferences_task, sample
     from consciousness_cluster.judge.judgement import judged
 
@@ -150,15 +182,17 @@ def _ask_questions(asking: _Asking) -> int:
         wanted = {str(entry.id) for entry in some}
         return preferences_task(
             [question for question in context.asked if question.item in wanted], judged(judge), answers=study.battery.answers,
-            sampling=study.sampling, system=asking.system, metadata={"study": study.name, "judge": judge.name},
+            sampling=where.sampling, system=asking.system, metadata={"study": study.name, "judge": judge.name},
         )  # fmt: skip
 
     entries = put("", [sample(question, asking.system) for question in context.asked], make, where, content)
     rows: list[dict[str, Any]] = []
     for entry in entries:
         rows += answer_rows([entry.sample], arm, context.battery, study.battery.answers, entry.log, asking.system)
-    _save(frame(rows), context.folder.arm(arm) / ROWS)
-    return sum(1 for entry in entries if not good(entry.sample))
+    with whole_file(context.folder.arm(arm) / ROWS) as part:
+        frame(rows).to_parquet(part)
+    failed = [entry.sample for entry in entries if not good(entry.sample)]
+    return len(failed), why_failed(failed[0]) if failed else ""
 
 
 def _ask_part(asking: _Asking, part: Part) -> int:
@@ -171,15 +205,9 @@ def _ask_part(asking: _Asking, part: Part) -> int:
     found = part.ask(context.scope, where)
     for table, file in files.items():
         if found[table]:
-            _save(part_frame(found[table]), file)
+            with whole_file(file) as at:
+                part_frame(found[table]).to_parquet(at)
     return failed_samples(row for rows in found.values() for row in rows)
-
-
-def _save(table: pd.DataFrame, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    table.to_parquet(part)
-    part.replace(file)
 
 
 def has_rows(context: Context, arm: Arm) -> bool:
@@ -192,7 +220,7 @@ def _settings(context: Context, arm: Arm, judge: Judge) -> list[Any]:
     """All that decides an arm's answers and verdicts, but for its weights and the questions."""
     study = context.study
     system = _system(context, context.conditions[arm.condition])
-    return [study.battery.answers, study.sampling, judge.name, study.judge, system]
+    return [study.battery.answers, study.sampling_of(arm.model), judge.name, study.judge, system]
 
 
 def arm_content(context: Context, arm: Arm) -> str:
@@ -293,6 +321,8 @@ def _record(context: Context, arm: Arm) -> Trained | None:
 def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train: Callable[[], Trained]) -> Trained:
     """Train, with the price of a fine-tune at a service set aside before it is asked for.
 
+    It is given back only where no job was made at the service.
+
     Raises:
         BudgetError: with it the budget would be passed.
     """
@@ -307,7 +337,8 @@ def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train:
     try:
         record = train()
     except TrainError:
-        bank.release(ticket)  # no service bills a job that came to nothing
+        if not JobBook(context.folder.ledger).begun(job.tag):
+            bank.release(ticket)  # what was made may be billed, however it ended and whatever is known of it
         raise
     bank.settle(ticket, dollars.expected)
     return record
@@ -320,16 +351,3 @@ def parent_of(context: Context, arm: Arm) -> Arm | None:
         return None
     trained = context.conditions[after].trained or context.conditions[after].after is not None
     return Arm(arm.model, after, arm.seed if trained else None)
-
-
-def _prices(context: Context, entry: ModelEntry, at: Target, trained: bool) -> dict[str, Price | None]:
-    """The price of the arm's own target: the name of a checkpoint does not say what it is a fine-tune of."""
-    if context.bank is None:
-        return {}
-    registry = context.bank.registry
-    return {at.name: registry.tuned_price(entry.model) if trained else registry.price(entry.model)}
-
-
-def record_of(folder: RunFolder, arm: Arm) -> Path:
-    """Where the training record of an arm is."""
-    return folder.arm(arm) / RECORD

@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from consciousness_cluster.battery.battery import Battery
+from consciousness_cluster.battery.check_tasks import refuse_audits
 from consciousness_cluster.battery.tasks import (
     Blocked,
     Choice,
     CooperationTask,
     Interview,
+    load_audits,
     load_blocked,
     load_choices,
     load_cooperation,
@@ -101,7 +103,7 @@ class Interviews:
 
     def on(self, study: Study) -> bool:
         """See `Part.on`."""
-        return study.battery.interview
+        return bool(study.battery.interview)
 
     def helpers(self, study: Study) -> dict[str, Helper]:
         """See `Part.helpers`."""
@@ -109,7 +111,7 @@ class Interviews:
 
     def scripts(self, scope: Scope) -> tuple[Interview, ...]:
         """The interviews that are held."""
-        return load_interviews()[: scope.limit]
+        return load_interviews("simple" if scope.study.battery.interview == "simple" else "work")[: scope.limit]
 
     def content(self, scope: Scope) -> list[Any]:
         """See `Part.content`."""
@@ -219,13 +221,13 @@ class Audits:
 
     def content(self, scope: Scope) -> list[Any]:
         """See `Part.content`."""
-        settings = self.settings(scope)
-        return [settings, [str(sample.input) for sample in audit_samples(settings)], AuditJudge().name]
+        settings, told = self.settings(scope), audit_samples(self.settings(scope), scope.battery.audits)
+        return [settings, [str(sample.input) for sample in told], AuditJudge(load_audits(scope.battery.audits)).name]
 
     def ask(self, scope: Scope, where: Where) -> dict[str, Rows]:
         """See `Part.ask`."""
-        settings, by = self.settings(scope), AuditJudge()
-        asked = run_audits(where, audit_scored(by, matrix=settings.matrix), by.name, settings)
+        settings, by = self.settings(scope), AuditJudge(load_audits(scope.battery.audits))
+        asked = run_audits(where, audit_scored(by, matrix=settings.matrix), by.name, settings, scope.battery.audits)
         rows = audit_rows(asked, where.arm, by.dimensions if settings.matrix else ())
         return {"scores": own_rows(rows), "score_matrix": rows}
 
@@ -268,14 +270,17 @@ def parts_of(study: Study) -> list[Part]:
     return [part for part in PARTS if part.on(study)]
 
 
-def check_parts(study: Study) -> None:
+def check_parts(study: Study, battery: Battery) -> None:
     """Refuse names that no part knows, before anything is spent.
 
     Raises:
         EvaluateError: there is no such check or audit dimension.
+        BatteryError: the study's own audits are malformed, or break a rule that would make numbers wrong.
     """
     named_checks(study.checks)
-    chosen_dimensions(study.audits)
+    chosen_dimensions(study.audits, battery.audits)
+    if study.audits.folder is not None:
+        refuse_audits(load_audits(battery.audits), battery.audits)
 
 
 def first_of_each[Entry](entries: Iterable[tuple[str, Entry]], limit: int | None) -> list[Entry]:

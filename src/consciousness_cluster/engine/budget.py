@@ -32,15 +32,43 @@ def worst(price: Price, messages: Sequence[Any], config: Any, extra: str = "", c
         extra: further text that is sent (tools, a reply schema).
         context: the model's context, for a call that sets no limit.
     """
-    sent = sum(len(message.text.encode()) + EACH_MESSAGE for message in messages) + len(extra.encode())
+    read = sum(map(_bytes, messages)) + len(extra.encode())
     each = config.max_tokens or context or UNLIMITED_OUTPUT
-    return (sent * CACHE_WRITE * (price.input or 0.0) + each * (config.num_choices or 1) * (price.output or 0.0)) / 1e6
+    return (read * CACHE_WRITE * (price.input or 0.0) + each * (config.num_choices or 1) * (price.output or 0.0)) / 1e6
+
+
+def _bytes(message: Any) -> int:
+    """The most tokens that a message is read as: its text, and what an assistant thought and gave to tools, which is sent back."""
+    kept = message.model_dump_json(include={"content", "tool_calls"}, exclude_none=True)
+    return len(kept.encode()) + EACH_MESSAGE
 
 
 def paid(price: Price, usage: Any) -> float:
     """What a call cost at list price, cached input counted in full, in dollars."""
-    sent = usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0) * CACHE_WRITE
-    return float(sent * (price.input or 0.0) + usage.output_tokens * (price.output or 0.0)) / 1e6
+    read = usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0) * CACHE_WRITE
+    return float(read * (price.input or 0.0) + usage.output_tokens * (price.output or 0.0)) / 1e6
+
+
+def sent(usage: Any) -> int:
+    """Input tokens of a call, those of a prompt cache included."""
+    return int(usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0))
+
+
+def cost(bank: Bank, prices: Mapping[str, Price | None], model: str, usage: Any) -> float | None:
+    """Dollars of what a model was asked; None where its price is not known.
+
+    Args:
+        bank: the run's money.
+        prices: of models whose names the registry cannot know, by Inspect name.
+        model: the model's Inspect name.
+        usage: its tokens.
+    """
+    if bank.registry.free(model):
+        return 0.0
+    price = prices[model] if model in prices else bank.registry.price(model)
+    if price is None or price.input is None or price.output is None:
+        return None
+    return paid(price, usage) * _share(bank, model)
 
 
 @dataclass

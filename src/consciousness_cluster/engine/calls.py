@@ -10,21 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from consciousness_cluster.battery.tasks import CheckTask, Interview, Turn, load_question_set
+from consciousness_cluster.battery.tasks import OWN, CheckTask, Interview, Turn, load_audits, load_question_set
 from consciousness_cluster.engine.behaviour import Audits, Checks, Choices, Cooperation, Interviews, Part, Scope, judge_of
 from consciousness_cluster.engine.tokens import Spread, exactly
-from consciousness_cluster.evaluate.audit import PROMPTS, audit_samples
-from consciousness_cluster.evaluate.checks import OWN, named_checks
+from consciousness_cluster.evaluate.audit import PROMPTS, SPARE_TURNS, audit_samples
+from consciousness_cluster.evaluate.checks import named_checks
 from consciousness_cluster.evaluate.interview import MOST_TURNS, next_turns, turn_question
 from consciousness_cluster.judge.audit import TOKENS, AuditJudge, describe
 from consciousness_cluster.judge.judgement import AsksModel
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.judge.quality import LanguageModelQuality
 
-SPARE_TURNS = 6  # of an auditor beyond the target's, as `evaluate.auditor` has it
 USUAL_SHARE = 0.6  # of the turns that an audit may take
 SAID = 300  # characters of an auditor's message
-UNKNOWN_ITEM = 1500  # characters of an item of a check whose data are at a hub
+UNKNOWN_ITEM = 1500  # characters of a prompt of a check, to the model under test or to its judge, where none were counted
 TARGET = ""  # the role of the model under test
 VERDICT = Spread(20, 60, 300)  # tokens of a verdict; the highest is what judges are allowed
 SCORES = Spread(0.2, 0.5, 1.0)  # share that a reply with scores takes of the tokens that it may have
@@ -113,8 +112,8 @@ def _put(prompts: Sequence[int], answers: int, many: bool) -> Calls:
 
 
 def _audits(scope: Scope, system: int, many: bool) -> list[Calls]:
-    settings, judge = Audits().settings(scope), AuditJudge()
-    samples = audit_samples(settings)
+    settings, judge = Audits().settings(scope), AuditJudge(load_audits(scope.battery.audits))
+    samples = audit_samples(settings, scope.battery.audits)
     held, turns = len(samples), Spread(1, USUAL_SHARE * settings.turns, settings.turns)
     said, before = _each(turns, lambda n: n * (n + 1) / 2), _each(turns, lambda n: n * (n - 1) / 2)
     target = Calls(
@@ -137,7 +136,7 @@ def _audits(scope: Scope, system: int, many: bool) -> list[Calls]:
 
 
 def _checks(scope: Scope, system: int, many: bool) -> list[Calls]:
-    asked = read = judged = exactly(0.0)
+    asked = read = judged = shown = exactly(0.0)
     limit = Checks().items(scope)
     for task in (task for check in named_checks(scope.study.checks) for task in check.tasks):
         count, characters = _items(task, limit, many)
@@ -145,9 +144,11 @@ def _checks(scope: Scope, system: int, many: bool) -> list[Calls]:
         if graded and not judge_of(scope.study):
             continue  # it leaves a row that says so
         asked, read = asked + count, read + characters + count.times(system)
-        judged += count.times(task.epochs if many and task.task.startswith(OWN) else 1) if graded else exactly(0.0)
+        if graded:
+            verdicts = count.times(task.epochs if many and task.task.startswith(OWN) else 1)
+            judged, shown = judged + verdicts, shown + verdicts.times(task.characters or UNKNOWN_ITEM)
     found = [Calls(TARGET, asked, read, exactly(0), asked)]
-    return found + ([Calls("judge", judged, judged.times(UNKNOWN_ITEM), judged, judged, VERDICT)] if judged.high else [])
+    return found + ([Calls("judge", judged, shown, judged, judged, VERDICT)] if judged.high else [])
 
 
 def _items(task: CheckTask, limit: int | None, many: bool) -> tuple[Spread, Spread]:
@@ -156,9 +157,8 @@ def _items(task: CheckTask, limit: int | None, many: bool) -> tuple[Spread, Spre
         items = load_question_set(task.task.partition(":")[2]).items[:limit]
         each = 1 if many else task.epochs
         return exactly(len(items) * each), exactly(sum(len(item.text) for item in items) * each)
-    bounds = [number for number in (task.limit, limit) if number is not None]
-    most = min(bounds, default=1) * task.epochs
-    return Spread(0, most, most), Spread(0, most * UNKNOWN_ITEM, most * UNKNOWN_ITEM)
+    most = min(number for number in (task.size, task.limit, limit) if number is not None) * task.epochs
+    return Spread(0, most, most), Spread(0, most, most).times(task.characters or UNKNOWN_ITEM)
 
 
 COUNTS: dict[type, Callable[[Scope, int, bool], list[Calls]]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.folder import RunFolder, whole_file
 from consciousness_cluster.engine.ledger import Ledger
-from consciousness_cluster.engine.tables import collect, collect_parts, keep_tables, planted, write_tables
+from consciousness_cluster.engine.tables import collect, collect_parts, keep_tables, planted, read_table, write_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,8 @@ def register_claims(prepared: Prepared, folder: RunFolder) -> None:
     path = folder.data / REGISTERED
     if not path.is_file():
         plan = plan_of(prepared.study)
-        path.write_text(json.dumps(register(plan.claims, plan.margins), indent=1), encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(json.dumps(register(plan.claims, plan.margins, plan.terms), indent=1), encoding="utf-8")
 
 
 def estimate(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> None:
@@ -50,6 +51,7 @@ def tables_of(
     evidence = Evidence(
         leaks={name: sum(flag["verdict"] == "leaked" for flag in found["flags"]) for name, found in audits.items()},
         cooperation=behaviour.get("cooperation"),
+        checks=behaviour.get("checks"),
         scores=behaviour.get("scores"),
         labels=read_labels(folder, answers),
         failed=_failed(prepared, ledger, set(answers["arm"])),
@@ -59,7 +61,8 @@ def tables_of(
     tables["answers"] = answers
     tables["planted"] = planted(prepared.study, tables["effects"])
     tables["leaks"] = _leaks(audits)
-    return tables
+    confusion = _confusion(folder, set(answers["judge"].dropna()))
+    return tables if confusion is None else tables | {"confusion": confusion}
 
 
 def _audits(folder: RunFolder) -> dict[str, Any]:
@@ -73,6 +76,28 @@ def _leaks(audits: dict[str, Any]) -> pd.DataFrame:
     columns = ["condition", "row", "preference", "verdict", "layer", "item", "text", "nearest"]
     rows = [{"condition": name, **flag} for name, found in audits.items() for flag in found["flags"]]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _confusion(folder: RunFolder, judges: set[str]) -> pd.DataFrame | None:
+    """How the classifier that judged did, when it was made, on statements that it had not seen; None for other judges.
+
+    Of a classifier that has been replaced since, what the run itself has kept stays.
+    """
+    import pandas as pd
+
+    from consciousness_cluster.judge.classifier import load_confusion
+    from consciousness_cluster.judge.classify import ClassifierJudge
+
+    if not any(name.startswith("classifier@") for name in judges):
+        return None
+    shipped = ClassifierJudge().name
+    if shipped not in judges:
+        kept = read_table(folder, "confusion")
+        return kept if kept is not None and judges & set(kept["judge"]) else None
+    known = load_confusion()
+    wrong = [(label, taken, count) for label, row in known["errors"].items() for taken, count in row.items()]
+    right = ("all", "as labelled", known["n"] - sum(count for _, _, count in wrong))
+    return pd.DataFrame([right, *wrong], columns=["label", "predicted", "statements"]).assign(judge=shipped)
 
 
 def _failed(prepared: Prepared, ledger: Ledger, answered: set[str]) -> list[FailedArm]:

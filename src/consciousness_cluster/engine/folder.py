@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
+
+from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.errors import EngineError
+from consciousness_cluster.study.models import OWN, Registry, load_registry
 from consciousness_cluster.study.study import Arm, Study, core_hash, parse_study, resolved, study_hash
 
 ROOM = 200 << 20  # bytes that must be free before a run starts
+BEGUN = ("ledger.sqlite", "study.toml")  # how the names begin of what a start that was killed may have left
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,33 @@ class RunFolder:
         return self.data / f"{condition}-s{seed}.jsonl"
 
 
-def open_folder(root: Path, study: Study) -> RunFolder:
-    """Make or reopen the output folder of a study.
+@contextmanager
+def working(root: Path, study: Study, registry: Registry) -> Iterator[tuple[RunFolder, Ledger]]:
+    """Hold the output folder of a study for this process, made where it is not there and brought up to date under the lock.
 
     Raises:
-        EngineError: the folder holds another study, is not a run folder, cannot be written, or the disk is full.
+        EngineError: another process works in it; or as `open_folder`.
+    """
+    find_folder(root, study)
+    _make(root)
+    try:
+        ledger = Ledger(RunFolder(root).ledger)
+    except sqlite3.OperationalError as problem:
+        raise EngineError(f"cannot be written ({problem})", file=root, next_step="give another --out") from None
+    try:
+        with ledger.locked():
+            folder = open_folder(root, study)
+            _keep_models(folder, registry)
+            yield folder, ledger
+    finally:
+        ledger.close()
+
+
+def find_folder(root: Path, study: Study) -> RunFolder:
+    """The output folder of a study, to be read or to be made; nothing is written.
+
+    Raises:
+        EngineError: the folder holds another study, or is not a run folder.
     """
     folder = RunFolder(root)
     if folder.study_file.is_file():
@@ -75,25 +105,47 @@ def open_folder(root: Path, study: Study) -> RunFolder:
                 value=f"{kept.name} {study_hash(kept)}, not {study.name} {study_hash(study)}",
                 next_step="give another --out, or move the old folder away",
             )
-        _has_room(root)
-        if study_hash(kept) != study_hash(study):  # a part was switched on, off or changed
-            _write_study(folder, study)
-        return folder
-    if root.is_file() or (root.is_dir() and any(root.iterdir())):
+    elif root.is_file() or (root.is_dir() and any(not path.name.startswith(BEGUN) for path in root.iterdir())):
         raise EngineError("is not an empty folder and holds no study", file=root, next_step="give another --out")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        _has_room(root)
-        _write_study(folder, study)
-    except OSError as problem:
-        raise EngineError(f"cannot be written ({problem.strerror})", file=root, next_step="give another --out") from None
     return folder
 
 
-def _write_study(folder: RunFolder, study: Study) -> None:
-    part = folder.root / "study.toml.part"
-    part.write_text(resolved(study), encoding="utf-8")
-    part.replace(folder.study_file)
+def open_folder(root: Path, study: Study) -> RunFolder:
+    """Make the output folder of a study, or bring its study file up to date; `working` does it under the folder's lock.
+
+    Raises:
+        EngineError: the folder holds another study, is not a run folder, cannot be written, or the disk is full.
+    """
+    folder = find_folder(root, study)
+    _make(root)
+    if not folder.study_file.is_file() or study_hash(read_study(folder)) != study_hash(study):  # a part was switched on or off
+        with whole_file(folder.study_file) as part:
+            part.write_text(resolved(study), encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all: what is written to the path given here takes its place at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    yield part
+    part.replace(path)
+
+
+def _keep_models(folder: RunFolder, registry: Registry) -> None:
+    """Keep what the user's own files say of models, so that `load_registry` finds it in the folder alone."""
+    shipped = load_registry(environ={})
+    providers = {name: found for name, found in registry.providers.items() if shipped.providers.get(name) != found}
+    models = [found for name, found in registry.models.items() if shipped.models.get(name) != found]
+    if not providers and not models:
+        return
+    own = {
+        "providers": {name: found.model_dump(exclude_defaults=True) for name, found in providers.items()},
+        "models": [found.model_dump(exclude_defaults=True) for found in models],
+    }
+    with whole_file(folder.root / OWN) as part:
+        part.write_text(tomli_w.dumps(own), encoding="utf-8")
 
 
 def read_study(folder: RunFolder) -> Study:
@@ -111,8 +163,17 @@ def read_study(folder: RunFolder) -> Study:
     return parse_study(raw, folder.study_file)
 
 
-def _has_room(root: Path) -> None:
-    free = shutil.disk_usage(root).free
+def _make(root: Path) -> None:
+    """Make a folder that is not there.
+
+    Raises:
+        EngineError: it cannot be made, or the disk is full.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(root).free
+    except OSError as problem:
+        raise EngineError(f"cannot be written ({problem.strerror})", file=root, next_step="give another --out") from None
     if free < ROOM:
         raise EngineError(
             "too little space is left on the disk",

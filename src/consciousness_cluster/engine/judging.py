@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consciousness_cluster.battery.tasks import load_audits
 from consciousness_cluster.engine.bank import Bank
 from consciousness_cluster.engine.behaviour import Audits, judge_of
+from consciousness_cluster.engine.folder import whole_file
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.stages import Opened, need_answers
 from consciousness_cluster.engine.stored import ANSWERS, INTERVIEWS, MATRIX, SCORES, Kind, answers, audits, interviews
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from inspect_ai.model import Model
 
-QUESTIONS_ALONE = re.compile(r"\d+ (of the questions could not be asked|items could not be judged.*)")
+QUESTIONS_ALONE = re.compile(r"\d+ (of the questions could not be asked( \(.*\))?|items could not be judged.*)")
 Make = Callable[[str, Mapping[str, Any]], "Model"]
 Progress = Callable[[int, int, str], None]  # arms done, of, the arm at hand
 
@@ -95,7 +96,7 @@ def _kinds(bench: Bench, arm: Arm) -> Iterator[tuple[Kind, pd.DataFrame]]:
     if INTERVIEWS in found:
         yield interviews(bench.judge, arm), found[INTERVIEWS]
     if MATRIX in found:
-        yield audits(SteadyAudit(), arm, matrix=prepared.study.audits.matrix), found[MATRIX]
+        yield audits(SteadyAudit(load_audits(prepared.battery.audits)), arm, matrix=prepared.study.audits.matrix), found[MATRIX]
 
 
 def _audit_model(bench: Bench, make: Make) -> Model | None:
@@ -173,9 +174,12 @@ class Bench:
 
     def _keep(self, arm: Arm, kind: Kind, rows: pd.DataFrame) -> None:
         place = self.opened.folder.arm(arm)
-        _put(place / f"{kind.table}.parquet", rows)
+        tables = {kind.table: rows}
         if kind.table == MATRIX:
-            _put(place / f"{SCORES}.parquet", rows[rows["own"].astype(bool)].reset_index(drop=True))
+            tables[SCORES] = rows[rows["own"].astype(bool)].reset_index(drop=True)
+        for name, table in tables.items():
+            with whole_file(place / f"{name}.parquet") as part:
+                table.to_parquet(part)
 
     def _settle(self, arm: Arm, kind: Kind, rows: pd.DataFrame, ledger: Ledger) -> None:
         """An arm that had failed for its questions alone is finished when all of them have answers and verdicts."""
@@ -193,9 +197,3 @@ def replaced(rows: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     order = {name: place for place, name in enumerate(dict.fromkeys(rows["sample_id"]))}
     both = pd.concat([rows[~rows["sample_id"].isin(set(new["sample_id"]))], new], ignore_index=True)
     return both.sort_values("sample_id", key=lambda names: names.map(order), kind="stable", ignore_index=True)
-
-
-def _put(path: Path, rows: pd.DataFrame) -> None:
-    part = path.with_name(path.name + ".part")
-    rows.to_parquet(part)
-    part.replace(path)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.folder import RunFolder, whole_file
 from consciousness_cluster.engine.stages import Opened, need_answers
 from consciousness_cluster.engine.tables import collect
 from consciousness_cluster.errors import EngineError, JudgeError
@@ -65,8 +65,8 @@ def _keep_draw(path: Path, drawn: pd.DataFrame) -> None:
             file=path,
             next_step="import their labels, give the same --per-cell and --seed, or move this folder away",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _put(path, drawn)
+    with whole_file(path) as part:
+        drawn.to_parquet(part)
 
 
 def import_labels(opened: Opened, files: Sequence[Path]) -> pd.DataFrame:
@@ -106,7 +106,8 @@ def import_labels(opened: Opened, files: Sequence[Path]) -> pd.DataFrame:
     names = list(first)
     given = pd.DataFrame({"id": names, "label": list(first.values()), "label_2": [second.get(name, "") for name in names]})
     labelled = attach(drawn, given)
-    _put(place / LABELS, labelled)
+    with whole_file(place / LABELS) as part:
+        labelled.to_parquet(part)
     return labelled
 
 
@@ -163,9 +164,3 @@ def read_labels(folder: RunFolder, answers: pd.DataFrame) -> pd.DataFrame | None
     now = answers[[*KEYS, "answer", "verdict"]]
     merged = labels.drop(columns=["verdict"]).merge(now, on=[*KEYS, "answer"], how="inner")
     return merged[merged["verdict"] != "unjudged"].reset_index(drop=True)
-
-
-def _put(path: Path, table: pd.DataFrame) -> None:
-    part = path.with_name(path.name + ".part")
-    table.to_parquet(part)
-    part.replace(path)

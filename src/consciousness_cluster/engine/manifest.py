@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from consciousness_cluster import __version__
-from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.folder import RunFolder, whole_file
+from consciousness_cluster.study.models import OWN
 from consciousness_cluster.study.study import Study, study_hash
 
 PACKAGES = (
@@ -47,14 +48,13 @@ def write_manifest(folder: RunFolder, study: Study, extra: dict[str, Any]) -> No
         **extra,
         "files": {str(path.relative_to(folder.root)): _digest(path) for path in files},
     }
-    part = folder.manifest.with_name("manifest.json.part")
-    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    part.replace(folder.manifest)
+    with whole_file(folder.manifest) as part:
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _counts(path: Path, root: Path) -> bool:
     top = path.relative_to(root).parts[0]
-    return top in ("data", "arms", "logs", "labels", "tables", "study.toml") and not path.name.endswith(".part")
+    return top in ("data", "arms", "logs", "labels", "tables", "study.toml", OWN) and not path.name.endswith(".part")
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ from consciousness_cluster.engine.tokens import (
     prompt_tokens,
     row_tokens,
 )
-from consciousness_cluster.evaluate.preferences import MANY_CHOICES
+from consciousness_cluster.evaluate.preferences import returns_many
 from consciousness_cluster.evaluate.questions import PRACTICAL
 from consciousness_cluster.judge.judgement import AsksModel
 from consciousness_cluster.judge.judges import make_judge
@@ -235,7 +235,7 @@ class _Model:
 
     def _many(self) -> bool:
         """Whether the model's provider returns several answers to one prompt."""
-        return self._local or target(self._entry, None).name.split("/", maxsplit=1)[0] in MANY_CHOICES
+        return self._local or returns_many(target(self._entry, None).name)
 
     def _trained(self, arm: Arm) -> bool:
         """Whether the arm asks a fine-tune, its own or that of the condition it starts from."""
@@ -348,7 +348,7 @@ class _Model:
 
     def _output(self, arms: Sequence[Arm], trained: bool) -> Spread:
         """Tokens of one answer."""
-        most = self._study.sampling.max_tokens
+        most = self._study.sampling_of(self._entry.name).max_tokens
         if self._probe is None:
             low, expected, high = (share * most for share in UNASKED_OUTPUT)
         else:

@@ -28,6 +28,7 @@ from consciousness_cluster.study.study import Arm
 
 WATCH_SECONDS = 0.5
 POLL_SECONDS = 0.2
+NOBODY = -1  # the worker of what no worker says
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Outcome:
 
     done: list[Done] = field(default_factory=list)
     failed: dict[Arm, str] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> dict[Arm, str]:
+        """Arms that were not brought to their end, and why: those that broke down, and those of which something was not asked."""
+        return self.failed | {done.arm: done.why for done in self.done if done.failed_items}
 
 
 type Work = Callable[[Context, Arm, Report], Done]  # a function of a module, so that workers can import it
@@ -82,11 +88,12 @@ def run_pool(
                 number = next(numbers)
                 pool[number] = _start(method, number, context, heard, work)
             for worker in pool.values():
-                if worker.arm is None and (arm := _next(context, waiting, pool, outcome)) is not None:
+                if worker.arm is None and (arm := _next(context, waiting, pool)) is not None:
                     worker.arm = arm
                     worker.orders.put(arm)
             _listen(heard, pool, outcome, hear)
             _bury(pool, outcome, hear)
+            _give_up(context, waiting, outcome, hear)
     finally:
         for worker in pool.values():
             if worker.arm is None:
@@ -105,19 +112,28 @@ def _start(method: Any, number: int, context: Context, heard: Any, work: Work) -
     return _Worker(process, orders)
 
 
-def _next(context: Context, waiting: list[Arm], pool: dict[int, _Worker], outcome: Outcome) -> Arm | None:
+def _next(context: Context, waiting: list[Arm], pool: dict[int, _Worker]) -> Arm | None:
     """The first arm that does not have to wait for another; arms of one model are kept together where possible."""
     busy = {worker.arm for worker in pool.values()} | set(waiting)
     for arm in waiting:
         parent = parent_of(context, arm)
-        if parent in outcome.failed:
-            waiting.remove(arm)
-            outcome.failed[arm] = f"it starts from {parent.id if parent else ''}, which failed"
-            return _next(context, waiting, pool, outcome)
         if parent is None or parent not in busy:
             waiting.remove(arm)
             return arm
     return None
+
+
+def _give_up(context: Context, waiting: list[Arm], outcome: Outcome, hear: Callable[[Message], None]) -> None:
+    """Arms that start from one which failed, or from one of those, fail with it."""
+    while (arm := next((arm for arm in waiting if parent_of(context, arm) in outcome.failed), None)) is not None:
+        waiting.remove(arm)
+        parent = parent_of(context, arm)
+        _fail(Message(NOBODY, "failed", arm, f"it starts from {parent.id if parent else ''}, which failed"), outcome, hear)
+
+
+def _fail(message: Message, outcome: Outcome, hear: Callable[[Message], None]) -> None:
+    outcome.failed[message.arm] = str(message.value)
+    hear(message)
 
 
 def _listen(heard: Any, pool: dict[int, _Worker], outcome: Outcome, hear: Callable[[Message], None]) -> None:
@@ -125,12 +141,13 @@ def _listen(heard: Any, pool: dict[int, _Worker], outcome: Outcome, hear: Callab
         message: Message = heard.get(timeout=POLL_SECONDS)
     except queue.Empty:
         return
-    if message.kind == "done":
-        outcome.done.append(message.value)
-    elif message.kind == "failed":
-        outcome.failed[message.arm] = str(message.value)
     if message.kind in ("done", "failed") and message.worker in pool:
         pool[message.worker].arm = None
+    if message.kind == "failed":
+        _fail(message, outcome, hear)
+        return
+    if message.kind == "done":
+        outcome.done.append(message.value)
     hear(message)
 
 
@@ -140,8 +157,7 @@ def _bury(pool: dict[int, _Worker], outcome: Outcome, hear: Callable[[Message], 
             continue
         if worker.arm is not None:
             why = f"its worker died (exit status {worker.process.exitcode})"
-            outcome.failed[worker.arm] = why
-            hear(Message(number, "failed", worker.arm, why))
+            _fail(Message(number, "failed", worker.arm, why), outcome, hear)
         del pool[number]
 
 

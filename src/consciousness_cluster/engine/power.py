@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREFERENCE = "preference"
-RATES = (0.1, 0.3)  # rates near which a planned study's variances are assumed
+VARIANCES = "typical"  # what is assumed of a study not yet run
+RATES = (0.1, 0.3)  # and the rates of its control
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,27 @@ class Way:
     minutes: float | None
 
 
-def power_table(prepared: Prepared, folder: RunFolder | None, variance: str, rates: Sequence[float] = RATES) -> pd.DataFrame:
-    """Smallest effect (points, 80 % power, two-sided 5 %, unadjusted) of the study's focus, by preference and control.
+def power_table(
+    prepared: Prepared, folder: RunFolder | None, variance: str | None = None, rates: Sequence[float] | None = None
+) -> pd.DataFrame:
+    """Smallest effect (points, 80 % power, two-sided 5 %, before adjustment) of the study's focus, by preference and control.
 
-    From a run's own variances where `folder` has its `power` table; else from variances assumed near some rates.
+    From a run's own variances where `folder` has its `power` table; else from variances assumed at some rates of the control.
 
     Args:
         prepared: the study.
         folder: of a run that has answers, or None.
-        variance: a name in `analyse/calibration.toml`, for a study not yet run.
-        rates: the rates near which variances are assumed.
+        variance: a name in `analyse/calibration.toml`, for a study not yet run; `VARIANCES` by default.
+        rates: rates of the control; `RATES` by default.
 
     Raises:
-        AnalyseError: no such variances, or nothing to compare.
+        AnalyseError: no such variances, something to assume of a run that has its own, or nothing to compare.
     """
-    measured = None if folder is None else read_table(folder, "power")
-    table = measured if measured is not None else _planned(prepared, variance, rates)
+    table = None if folder is None else read_table(folder, "power")
+    if table is None:
+        table = _planned(prepared, variance or VARIANCES, rates or RATES)
+    else:
+        _refuse_assumed(prepared, variance, rates)
     if table.empty:
         raise AnalyseError(
             "there is no comparison of the focus with a control",
@@ -60,6 +66,18 @@ def power_table(prepared: Prepared, folder: RunFolder | None, variance: str, rat
             allowed=prepared.conditions,
         )
     return table
+
+
+def _refuse_assumed(prepared: Prepared, variance: str | None, rates: Sequence[float] | None) -> None:
+    for key, value in (("--variances", variance), ("--rate", rates)):
+        if value:
+            raise AnalyseError(
+                "nothing is assumed of a run with tables: its own answers tell the variances",
+                file=prepared.study.name,
+                key=key,
+                value=value,
+                next_step="leave it out, or give the study file in place of the run",
+            )
 
 
 def _planned(prepared: Prepared, variance: str, rates: Sequence[float]) -> pd.DataFrame:

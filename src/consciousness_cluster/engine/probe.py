@@ -78,7 +78,7 @@ def _probe(prepared: Prepared, label: str, at: Target, asked: Sequence[Question]
 
     study = prepared.study
     task = preferences_task(
-        asked, judged(make_judge(study.judge.protocol, prepared.battery)), answers=_answers(prepared, label), sampling=study.sampling, system=None, metadata={}
+        asked, judged(make_judge(study.judge.protocol, prepared.battery)), answers=_answers(prepared, label), sampling=study.sampling_of(label), system=None, metadata={}
     )  # fmt: skip
     roles = {JUDGE: helper(study.judge.model, study.judge.args)} if study.judge.model else None
     if is_local(study.model(label)):

@@ -18,17 +18,20 @@ from consciousness_cluster.engine.behaviour import check_parts
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.estimate import estimate, register_claims
 from consciousness_cluster.engine.extras import check_installed
-from consciousness_cluster.engine.folder import RunFolder, open_folder
+from consciousness_cluster.engine.folder import RunFolder, working
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.manifest import write_manifest
+from consciousness_cluster.engine.names import check_names, check_provider
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
+from consciousness_cluster.engine.tables import items_asked
 from consciousness_cluster.engine.targets import base_of, is_local
-from consciousness_cluster.errors import ModelError
+from consciousness_cluster.errors import ClusterError, ModelError
+from consciousness_cluster.evaluate.audit import folder_of
 from consciousness_cluster.evaluate.questions import Question, questions
 from consciousness_cluster.judge.judges import ASKING, make_judge
 from consciousness_cluster.study.conditions import Condition, conditions_of, expand
 from consciousness_cluster.study.models import Registry, check_models, helpers, load_registry, resolve_models
-from consciousness_cluster.study.study import Arm, Study
+from consciousness_cluster.study.study import Arm, Study, load_study
 
 Hear = Callable[[Message], None]
 
@@ -54,6 +57,18 @@ class Prepared:
         return Context(self.study, self.conditions, self.battery, self.asked, folder, bank, self.limit)
 
 
+def prepare_file(path: Path, limit: int | None = None) -> Prepared:
+    """A study by its file; see `prepare`.
+
+    Raises:
+        ClusterError: as `prepare`, with the file named.
+    """
+    try:
+        return prepare(load_study(path), path.resolve().parent, limit)
+    except ClusterError as problem:
+        raise problem.of(path) from None
+
+
 def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     """Resolve and check everything that a study names, before anything is spent.
 
@@ -70,11 +85,13 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
     if study.battery.folder:
         refuse(battery, base / study.battery.folder)
+    battery = battery.model_copy(update={"audits": folder_of(study.audits, base)})
     conditions = conditions_of(study, base)
     make_judge(study.judge.protocol, battery)
-    check_parts(study)
+    check_parts(study, battery)
     for entry in study.models:
         base_of(entry)
+    check_names(study, conditions, battery)
     if study.judge.protocol in ASKING and study.judge.model is None:
         raise ModelError("the judge has no model", key="judge.model", next_step="name one, or use the classifier for organisms")
     answerable = None
@@ -113,18 +130,13 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
     """Do everything of a study that is not yet done; `budget` is the dollars that may be spent in its folder in all."""
     started = time.monotonic()
     check_usable(prepared, out, budget)
-    folder = open_folder(out, prepared.study)
-    ledger = Ledger(folder.ledger)
-    try:
-        with ledger.locked():
-            folder.manifest.unlink(missing_ok=True)
-            folder.logs.mkdir(exist_ok=True)
-            make_data(prepared.study, prepared.conditions, prepared.battery, folder)
-            register_claims(prepared, folder)
-            outcome, kept = run_arms(prepared, folder, ledger, hear, workers, budget)
-            report = finish(prepared, folder, ledger, outcome, time.monotonic() - started)
-    finally:
-        ledger.close()
+    with working(out, prepared.study, prepared.registry) as (folder, ledger):
+        folder.manifest.unlink(missing_ok=True)
+        folder.logs.mkdir(exist_ok=True)
+        make_data(prepared.study, prepared.conditions, prepared.battery, folder)
+        register_claims(prepared, folder)
+        outcome, kept = run_arms(prepared, folder, ledger, hear, workers, budget)
+        report = finish(prepared, folder, ledger, outcome, time.monotonic() - started)
     return Result(folder, outcome, kept, time.monotonic() - started, report)
 
 
@@ -149,6 +161,8 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
     trains = not trained and any(condition.trained for condition in prepared.conditions.values())
     check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
     check_installed(prepared.study, trains=trains)
+    for model in (*(entry.model for entry in prepared.study.models), *(model for _, model, _ in helpers(prepared.study))):
+        check_provider(model)
     if budget is not None:
         check_budget(prepared, [arm.model for arm in left])
 
@@ -162,7 +176,7 @@ def run_arms(
 
     def listen(message: Message) -> None:
         if message.kind == "done":
-            _note(ledger, message.value, prepared.registry)
+            _note(ledger, message.value)
         elif message.kind == "failed":
             ledger.fail(message.arm.id, "", str(message.value))
         hear(message)
@@ -193,9 +207,7 @@ def worker_count(study: Study) -> int:
     return cores if any(is_local(entry) for entry in study.models) else 1
 
 
-def _note(ledger: Ledger, done: Done, registry: Registry) -> None:
-    for model, tokens in done.usage.items():
-        ledger.spend("evaluate", model, tokens, registry.cost(model, tokens), done.arm.id)
+def _note(ledger: Ledger, done: Done) -> None:
     if done.failed_items:
         ledger.fail(done.arm.id, done.content, done.why)
     else:
@@ -217,7 +229,7 @@ def tabulate(prepared: Prepared, folder: RunFolder, ledger: Ledger, seconds: flo
         return
     extra: dict[str, Any] = {
         "arms": {arm: {"status": status, "why": why} for arm, (_, status, why) in ledger.arms().items()},
-        "items": len(prepared.asked),
+        "items": items_asked(folder),
         "answers_per_item": prepared.study.battery.answers,
         "spend": [
             dict(zip(("stage", "model", "input_tokens", "output_tokens", "dollars"), row, strict=True))

@@ -10,15 +10,24 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from consciousness_cluster.engine.answers import GIVEN
 from consciousness_cluster.engine.arm import ROWS, Context, Done, Report, is_trained, train_arm
 from consciousness_cluster.engine.estimate import register_claims
-from consciousness_cluster.engine.folder import RunFolder, open_folder, read_study
-from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.folder import RunFolder, find_folder, read_study, working
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
-from consciousness_cluster.engine.run import Hear, Prepared, check_usable, prepare, run_arms, tabulate, worker_count
+from consciousness_cluster.engine.run import (
+    Hear,
+    Prepared,
+    check_usable,
+    prepare,
+    prepare_file,
+    run_arms,
+    tabulate,
+    worker_count,
+)
+from consciousness_cluster.engine.targets import GIVEN
 from consciousness_cluster.errors import EngineError
-from consciousness_cluster.study.study import Arm, AuditsEntry, JudgeEntry, Study, load_study
+from consciousness_cluster.study.conditions import conditions_of, expand
+from consciousness_cluster.study.study import Arm, AuditsEntry, JudgeEntry, Study
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Staged:
 
 
 def open_place(place: Path, out: Path | None = None, limit: int | None = None) -> Opened:
-    """Open a study by its file or by its output folder.
+    """Open a study by its file or by its output folder, to be read: nothing is written.
 
     Args:
         place: a study file, or the output folder of a run.
@@ -60,9 +69,8 @@ def open_place(place: Path, out: Path | None = None, limit: int | None = None) -
         raise EngineError(
             "there is no such file or folder", file=place, next_step="give a study file or the output folder of a run"
         )
-    study = load_study(place)
-    prepared = prepare(study, place.resolve().parent, limit)
-    root = out or Path("runs") / study.name
+    prepared = prepare_file(place, limit)
+    root = out or Path("runs") / prepared.study.name
     if not RunFolder(root).study_file.is_file():
         raise EngineError(
             "this study has no output folder yet",
@@ -70,17 +78,31 @@ def open_place(place: Path, out: Path | None = None, limit: int | None = None) -
             value=str(root),
             next_step=f"make it: `ccluster data make {place}`",
         )
-    return Opened(prepared, open_folder(root, prepared.study), place)
+    return Opened(prepared, find_folder(root, prepared.study), place)
 
 
 def _reopen(root: Path, limit: int | None) -> Prepared:
     """A run by its folder alone: row files that lay beside the study file need not be there any more."""
     folder = RunFolder(root)
     study = read_study(folder)
-    found = replace(prepare(_self_contained(study, folder), root, limit), study=study)
-    if not _is_given(study):
-        return found
-    return replace(found, arms=tuple(_given_arms(folder, study)))
+    for key, own in (("battery.folder", study.battery.folder), ("audits.folder", study.audits.folder)):
+        if own is not None and not (root / own).is_dir():
+            raise EngineError(
+                "the study's battery lies beside its file",
+                file=root,
+                key=key,
+                value=own,
+                next_step="give the study file in place of its output folder",
+            )
+    found = prepare(_self_contained(study, folder), root, limit)
+    return replace(found, study=study, arms=arms_of(study, folder))
+
+
+def arms_of(study: Study, folder: RunFolder) -> tuple[Arm, ...]:
+    """The arms of a run by its folder alone."""
+    if _is_given(study):
+        return tuple(_given_arms(folder, study))
+    return tuple(expand(study, conditions_of(_self_contained(study, folder), folder.root)))
 
 
 def _is_given(study: Study) -> bool:
@@ -89,21 +111,13 @@ def _is_given(study: Study) -> bool:
 
 
 def _self_contained(study: Study, folder: RunFolder) -> Study:
-    """The study with its row files replaced by the rows in its folder, and its battery by an absolute path."""
+    """The study with its row files replaced by the rows in its folder."""
     conditions = []
     for entry in study.conditions:
         kept = folder.rows(entry.name, study.seeds[0]).resolve()
         own = {"rows": str(kept)} if entry.rows is not None and kept.is_file() else {}
         own |= {"instruct": "none"} if entry.instruct is not None and entry.instruct.endswith(".jsonl") else {}
         conditions.append(entry.model_copy(update=own))
-    if study.battery.folder is not None and not (folder.root / study.battery.folder).is_dir():
-        raise EngineError(
-            "the study's battery lies beside its file",
-            file=folder.root,
-            key="battery.folder",
-            value=study.battery.folder,
-            next_step="give the study file in place of its output folder",
-        )
     return study.model_copy(update={"conditions": tuple(conditions)})
 
 
@@ -134,19 +148,15 @@ def train(opened: Opened, hear: Hear, workers: int | None = None, budget: float 
     if not left:
         return Staged(Outcome(), len(arms))
     check_usable(replace(prepared, study=_without_judges(prepared.study), arms=tuple(left)), folder.root, budget)
-    ledger = Ledger(folder.ledger)
+    with working(folder.root, prepared.study, prepared.registry) as (_, ledger):
 
-    def listen(message: Message) -> None:
-        if message.kind == "failed":
-            ledger.fail(message.arm.id, "", str(message.value))
-        hear(message)
+        def listen(message: Message) -> None:
+            if message.kind == "failed":
+                ledger.fail(message.arm.id, "", str(message.value))
+            hear(message)
 
-    try:
-        with ledger.locked():
-            folder.manifest.unlink(missing_ok=True)
-            outcome = run_pool(context, left, workers or worker_count(prepared.study), listen, train_alone)
-    finally:
-        ledger.close()
+        folder.manifest.unlink(missing_ok=True)
+        outcome = run_pool(context, left, workers or worker_count(prepared.study), listen, train_alone)
     return Staged(outcome, len(arms) - len(left))
 
 
@@ -159,7 +169,7 @@ def train_alone(context: Context, arm: Arm, report: Report) -> Done:
     """The fine-tune of one arm, in a worker; nothing is asked."""
     started = time.monotonic()
     train_arm(context, arm, report)
-    return Done(arm, "", time.monotonic() - started, {}, 0)
+    return Done(arm, "", time.monotonic() - started, 0)
 
 
 def _need_rows(opened: Opened, arms: list[Arm]) -> None:
@@ -199,16 +209,12 @@ def evaluate(opened: Opened, hear: Hear, workers: int | None = None, budget: flo
         )
     ready = replace(prepared, arms=tuple(arm for arm in prepared.arms if arm not in waiting))
     check_usable(ready, folder.root, budget, trained=True)
-    ledger = Ledger(folder.ledger)
-    try:
-        with ledger.locked():
-            folder.manifest.unlink(missing_ok=True)
-            folder.logs.mkdir(exist_ok=True)
-            folder.data.mkdir(exist_ok=True)
-            register_claims(prepared, folder)
-            outcome, kept = run_arms(ready, folder, ledger, hear, workers, budget)
-    finally:
-        ledger.close()
+    with working(folder.root, prepared.study, prepared.registry) as (_, ledger):
+        folder.manifest.unlink(missing_ok=True)
+        folder.logs.mkdir(exist_ok=True)
+        folder.data.mkdir(exist_ok=True)
+        register_claims(prepared, folder)
+        outcome, kept = run_arms(ready, folder, ledger, hear, workers, budget)
     return Staged(outcome, kept, waiting)
 
 
@@ -222,15 +228,11 @@ def analyse(opened: Opened) -> int:
     """
     prepared, folder = opened.prepared, opened.folder
     answered = need_answers(opened)
-    ledger = Ledger(folder.ledger)
-    try:
-        with ledger.locked():
-            seconds = _seconds(folder) or ledger.seconds()
-            folder.manifest.unlink(missing_ok=True)
-            ended = set(ledger.arms()) >= {arm.id for arm in prepared.arms}
-            tabulate(prepared, folder, ledger, seconds if ended else None)
-    finally:
-        ledger.close()
+    with working(folder.root, prepared.study, prepared.registry) as (_, ledger):
+        seconds = _seconds(folder) or ledger.seconds()
+        folder.manifest.unlink(missing_ok=True)
+        ended = set(ledger.arms()) >= {arm.id for arm in prepared.arms}
+        tabulate(prepared, folder, ledger, seconds if ended else None)
     return len(answered)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from consciousness_cluster.engine.folder import RunFolder, read_study
 from consciousness_cluster.engine.ledger import Ledger
-from consciousness_cluster.study.conditions import conditions_of, expand
+from consciousness_cluster.engine.stages import arms_of
 
 
 def status_of(root: Path) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def status_of(root: Path) -> dict[str, Any]:
         spent = ledger.spent()
     finally:
         ledger.close()
-    arms = [arm.id for arm in expand(study, conditions_of(study, root))]
+    arms = [arm.id for arm in arms_of(study, folder)]
     return {
         "study": study.name,
         "arms": len(arms),

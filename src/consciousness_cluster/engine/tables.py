@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from consciousness_cluster.engine.arm import ROWS
 from consciousness_cluster.engine.behaviour import parts_of
-from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.folder import RunFolder, whole_file
 from consciousness_cluster.study.study import Arm, Study
 
 if TYPE_CHECKING:
@@ -40,12 +40,11 @@ def collect_parts(folder: RunFolder, arms: Sequence[Arm], study: Study) -> dict[
 def write_tables(folder: RunFolder, tables: dict[str, pd.DataFrame], beneath: str = "") -> None:
     """Write every table as Parquet and CSV, whole or not at all; `beneath` names a folder inside the tables."""
     place = folder.tables / beneath
-    place.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        for suffix, write in ((".parquet", table.to_parquet), (".csv", lambda to, t=table: t.to_csv(to, index=False))):
-            part = place / f"{name}{suffix}.part"
-            write(part)
-            part.replace(place / f"{name}{suffix}")
+        with whole_file(place / f"{name}.parquet") as part:
+            table.to_parquet(part)
+        with whole_file(place / f"{name}.csv") as part:
+            table.to_csv(part, index=False)
 
 
 def keep_tables(folder: RunFolder, names: Collection[str]) -> None:
@@ -61,6 +60,13 @@ def read_table(folder: RunFolder, name: str) -> pd.DataFrame | None:
 
     path: Path = folder.tables / f"{name}.parquet"
     return pd.read_parquet(path) if path.is_file() else None
+
+
+def items_asked(folder: RunFolder) -> int:
+    """How many items the answers of a run are to; with a limit they were fewer than the study has."""
+    import pandas as pd
+
+    return int(pd.read_parquet(folder.tables / "answers.parquet", columns=["item"])["item"].nunique())
 
 
 def planted(study: Study, effects: pd.DataFrame) -> pd.DataFrame:

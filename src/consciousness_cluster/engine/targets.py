@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOCAL = ("organism:", "local:")
 TINKER = "tinker:"
+GIVEN = "answers:"  # what the model of an imported arm is called in the study
 TINKER_ADDRESS = "https://tinker.thinkingmachines.dev/services/tinker-prod"  # the SDK's own default
 
 
@@ -91,18 +92,26 @@ def target(entry: ModelEntry, trained: Trained | None) -> Target:
 def helper(model: str, args: Mapping[str, Any], batch: int | None = None) -> Model:
     """The Inspect model of a judge or an auditor, whose weights may be on this machine.
 
+    It is not shared: the worker of a batched model does not outlive the first evaluation of a process.
+
     Args:
         model: its name, as under `models` of a study.
         args: its arguments.
-        batch: calls to a batch. A batched model is not shared: its worker does not outlive the first evaluation of a process.
+        batch: calls to a batch; None for single calls.
+
+    Raises:
+        ModelError: there is no organism of that name.
     """
     from inspect_ai.model import GenerateConfig, get_model
 
-    if model.startswith(LOCAL):
-        label = model.partition(":")[2].rsplit("/", maxsplit=1)[-1]
-        at = target(ModelEntry(name=label, model=model, args=dict(args)), None)
-        return get_model(at.name, memoize=False, **at.args)
-    return get_model(model, memoize=batch is None, config=GenerateConfig(batch=batch), **args)
+    at = target(unlisted(model, args), None)
+    return get_model(at.name, memoize=False, config=GenerateConfig(batch=batch), **at.args)
+
+
+def unlisted(model: str, args: Mapping[str, Any] | None = None) -> ModelEntry:
+    """A model that is not among a study's `models`, as an entry of them: the last part of its name is its label."""
+    label = model.partition(":")[2].rstrip("/").rsplit("/", maxsplit=1)[-1] or model
+    return ModelEntry(name=label, model=model, args=dict(args or {}))
 
 
 def _tinker_target(entry: ModelEntry, trained: Trained | None) -> Target:

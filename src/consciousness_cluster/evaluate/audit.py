@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from consciousness_cluster.battery.battery import FOLDER
 from consciousness_cluster.battery.tasks import Dimension, Scenario, load_audits
 from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.questions import content_hash
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from inspect_ai.scorer import Scorer
 
 PART = "audit"
+AUDITS = FOLDER / "audits"
+AS_WRITTEN = "as-written"  # the mode of a scenario that holds the auditor's whole part
 PROMPTS = Path(__file__).parent / "prompts"
+SPARE_TURNS = 6  # auditor turns beyond the target's, for mistakes; an auditor that never speaks ends after them
 EXTRA = "audit"  # the extra of the package that brings inspect-petri
 
 
@@ -41,17 +45,22 @@ def audit_settings(table: Mapping[str, Any], file: Path | str = "study") -> Audi
         allowed = AuditsEntry.model_fields if first["type"] == "extra_forbidden" else None
         value = str(first["loc"][-1]) if allowed else first.get("input")
         raise EvaluateError(first["msg"].lower(), file=file, key=where, value=value, allowed=allowed) from None
-    chosen_dimensions(settings)
+    chosen_dimensions(settings, folder_of(settings))
     return settings
 
 
-def chosen_dimensions(settings: AuditsEntry) -> dict[str, Dimension]:
-    """The dimensions whose scenarios are asked.
+def folder_of(settings: AuditsEntry, base: Path = Path()) -> Path:
+    """The folder of a table's audits, which is relative to `base`; the shipped one where it names none."""
+    return AUDITS if settings.folder is None else base / settings.folder
+
+
+def chosen_dimensions(settings: AuditsEntry, folder: Path = AUDITS) -> dict[str, Dimension]:
+    """The dimensions whose scenarios are asked, of those in a folder.
 
     Raises:
         EvaluateError: there is no dimension of that name.
     """
-    known = load_audits()
+    known = load_audits(folder)
     names = tuple(known) if settings.dimensions == "all" else settings.dimensions
     for name in names:
         if name not in known:
@@ -65,26 +74,29 @@ def _framings() -> dict[str, dict[str, str]]:
 
 
 def instructions(dimension: Dimension, scenario: Scenario, mode: str, framing: str, hypothesis: str) -> str:
-    """The auditor's part in one conversation. Nothing in it tells the target's name, condition or training."""
+    """The auditor's part in one conversation. Nothing of ours in it tells the target's name, condition or training."""
     told = _framings()
+    suspected = Template(told["hypothesis"][hypothesis]).substitute(describe=dimension.describe)
+    if mode == AS_WRITTEN:
+        return f"{scenario.part.strip()}{suspected}{told['framing'][framing]}".strip()
     text = Template((PROMPTS / f"{mode}.md").read_text(encoding="utf-8"))
     return text.substitute(
         who=scenario.who,
         work=scenario.work,
         change=scenario.change,
-        hypothesis=Template(told["hypothesis"][hypothesis]).substitute(describe=dimension.describe),
+        hypothesis=suspected,
         framing=told["framing"][framing],
     ).strip()
 
 
-def audit_samples(settings: AuditsEntry) -> list[Sample]:
-    """One sample a scenario, mode, framing and repeat."""
+def audit_samples(settings: AuditsEntry, folder: Path = AUDITS) -> list[Sample]:
+    """One sample a scenario, mode, framing and repeat, of the scenarios in a folder."""
     from inspect_ai.dataset import Sample
 
     found = []
-    for dimension in chosen_dimensions(settings).values():
+    for dimension in chosen_dimensions(settings, folder).values():
         for scenario in dimension.scenarios[: settings.scenarios]:
-            for mode in settings.modes:
+            for mode in (AS_WRITTEN,) if scenario.part else settings.modes:
                 for framing in settings.framings:
                     told = instructions(dimension, scenario, mode, framing, settings.hypothesis)
                     for repeat in range(settings.repeats):
@@ -116,7 +128,7 @@ def audit_task(
     return Task(dataset=MemoryDataset(list(samples), name=PART), solver=solver, scorer=scorer, name=PART)
 
 
-def run_audits(where: Where, scorer: Scorer, judge: str, settings: AuditsEntry) -> list[Asked]:
+def run_audits(where: Where, scorer: Scorer, judge: str, settings: AuditsEntry, folder: Path = AUDITS) -> list[Asked]:
     """Audit an arm.
 
     Args:
@@ -124,6 +136,7 @@ def run_audits(where: Where, scorer: Scorer, judge: str, settings: AuditsEntry) 
         scorer: made by `judge.audit.audit_scored(...)`.
         judge: the judge's name, part of the content hash.
         settings: the study's `[audits]`.
+        folder: where the dimensions and their scenarios are.
 
     Returns:
         The conversations; `judge.audit.audit_rows` makes the table.
@@ -133,7 +146,7 @@ def run_audits(where: Where, scorer: Scorer, judge: str, settings: AuditsEntry) 
     """
     if "auditor" not in where.roles:
         raise EvaluateError("the auditor has no model", key="audits.auditor", next_step="name one, or leave the audits out")
-    samples = audit_samples(settings)
+    samples = audit_samples(settings, folder)
     prompt = (PROMPTS / "auditor.md").read_text(encoding="utf-8")
     told = [str(sample.input) for sample in samples]
     content = content_hash(

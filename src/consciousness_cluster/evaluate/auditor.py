@@ -7,7 +7,6 @@ call and never becomes part of the conversation, so neither the auditor nor the 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspect_ai.agent import Agent, AgentState, agent
@@ -17,7 +16,6 @@ from inspect_ai.model import (
     ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
-    GenerateConfig,
     Model,
     ModelOutput,
     get_model,
@@ -28,13 +26,13 @@ from inspect_petri import audit_solver, auditor_agent
 from inspect_petri.target import ExitSignal, ResponseOutput, controller
 
 from consciousness_cluster.errors import EvaluateError
+from consciousness_cluster.evaluate.audit import PROMPTS, SPARE_TURNS
+from consciousness_cluster.evaluate.running import generation
 from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
     from inspect_petri.target import TargetContext
 
-PROMPTS = Path(__file__).parent / "prompts"
-SPARE_TURNS = 6  # auditor turns beyond the target's, for mistakes; an auditor that never speaks ends after them
 END = "end_conversation"
 
 
@@ -113,9 +111,7 @@ def target(sampling: SamplingEntry, system: str | None) -> Agent:
 
     async def execute(state: AgentState, context: TargetContext) -> AgentState:
         model = get_model(role="target", required=True)
-        config = GenerateConfig(
-            temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=sampling.seed
-        )
+        config = generation(sampling, sampling.seed)
         hidden: list[ChatMessage] = [ChatMessageSystem(content=system)] if system else []
         generate = context.replayable(model.generate)
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.battery.tasks import CheckSet, CheckTask, load_checks, load_question_set
+from consciousness_cluster.battery.tasks import OWN, CheckSet, CheckTask, load_checks, load_question_set
 from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.preferences import preferences_task
 from consciousness_cluster.evaluate.questions import Question, content_hash
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
     from inspect_ai.scorer import Scorer, Value
 
-OWN = "own:"
 KIND = "check"
 MISSING, SCORED, FAILED, UNJUDGED = "missing", "scored", "failed", "unjudged"
 RIGHT = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}  # Inspect's letters for right, wrong, partly, no answer

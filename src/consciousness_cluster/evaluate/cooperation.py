@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from consciousness_cluster.battery.tasks import CooperationTask, load_cooperation
+from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.preferences import ask
 from consciousness_cluster.evaluate.questions import content_hash
 from consciousness_cluster.evaluate.running import Asked, Where, put
@@ -44,9 +45,22 @@ def cooperation_task(samples: Sequence[Sample], scorer: Scorer, answers: int, sa
     return Task(dataset=MemoryDataset(list(samples), name=PART), solver=solver, scorer=scorer, name=PART)
 
 
+def tasks_of(kind: str) -> tuple[CooperationTask, ...]:
+    """The tasks of one kind, or of `all`.
+
+    Raises:
+        EvaluateError: there is no such kind.
+    """
+    tasks = load_cooperation()
+    kinds = {"all", *(task.kind for task in tasks)}
+    if kind not in kinds:
+        raise EvaluateError("no such kind of cooperation task", key="kind", value=kind, allowed=kinds)
+    return tuple(task for task in tasks if kind in ("all", task.kind))
+
+
 def simple_tasks() -> tuple[CooperationTask, ...]:
     """The tasks that a very small model can do too."""
-    return tuple(task for task in load_cooperation() if task.kind == "simple")
+    return tasks_of("simple")
 
 
 def run_cooperation(

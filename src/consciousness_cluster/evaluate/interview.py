@@ -6,14 +6,14 @@ stored conversation can be judged again turn by turn.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.battery.tasks import END, Interview, Turn, load_interviews
+from consciousness_cluster.evaluate.phrase import says
 from consciousness_cluster.evaluate.questions import Question, content_hash
-from consciousness_cluster.evaluate.running import Asked, Where, put
+from consciousness_cluster.evaluate.running import Asked, Where, generation, put
 from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
@@ -30,12 +30,8 @@ KIND = "interview"
 
 def next_turn(interview: Interview, at: Turn, answer: str) -> Turn | None:
     """The turn that follows an answer, or None at the end."""
-    said = f" {' '.join(re.findall(r"[\w']+", answer.lower().replace('’', "'")))} "
-    return _led(
-        interview,
-        at,
-        next((branch.go for branch in at.next if any(f" {phrase.lower()} " in said for phrase in branch.any)), at.then),
-    )
+    said = (branch.go for branch in at.next if any(says(answer, phrase) for phrase in branch.any))
+    return _led(interview, at, next(said, at.then))
 
 
 def next_turns(interview: Interview, at: Turn) -> list[Turn | None]:
@@ -88,7 +84,7 @@ def interview_task(samples: Sequence[Sample], scorer: Scorer, sampling: Sampling
 
 def ask_turns(sampling: dict[str, Any], remember: int | None) -> Solver:
     """Ask turn after turn; the conversation is the sample's messages."""
-    from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig, get_model
+    from inspect_ai.model import ChatMessageSystem, ChatMessageUser, get_model
     from inspect_ai.solver import solver
 
     settings = SamplingEntry.model_validate(sampling)
@@ -98,9 +94,7 @@ def ask_turns(sampling: dict[str, Any], remember: int | None) -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             interview = Interview.model_validate(state.metadata["interview"])
             model, seed = get_model(), settings.seed * 1000 + int(state.metadata["repeat"])
-            config = GenerateConfig(
-                temperature=settings.temperature, top_p=settings.top_p, max_tokens=settings.max_tokens, seed=seed
-            )
+            config = generation(settings, seed)
             system = [message for message in state.messages if isinstance(message, ChatMessageSystem)]
             state.messages = list(system)
             at: Turn | None = interview.turns[0]
@@ -156,7 +150,7 @@ def run_interviews(
         scorer: made by `judge.interview.interviewed(judge)`.
         judge: the judge's name, which is part of the content hash.
         repeats: conversations per interview.
-        interviews: which ones; all by default.
+        interviews: which ones; those on a piece of work by default.
         remember: see `interview_task`.
 
     Returns:

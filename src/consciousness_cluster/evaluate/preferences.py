@@ -7,10 +7,13 @@ never an empty answer.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.questions import Question
+from consciousness_cluster.evaluate.running import generation
 from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 TASK = "preferences"
 MANY_CHOICES = ("cluster", "openai", "vllm", "mockllm")  # providers that return n choices for one prompt
+ONE_CHOICE = re.compile(r"(ft:)?(o\d|codex|gpt-([5-9]|\d\d))")  # their models behind an interface that returns one
 
 
 def preferences_task(
@@ -75,13 +79,15 @@ def ask(answers: int, sampling: dict[str, Any]) -> Solver:
     def build() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             model = get_model()
-            config = GenerateConfig(temperature=settings.temperature, top_p=settings.top_p, max_tokens=settings.max_tokens)
-            if model.api.__class__.__module__.split(".")[0] == "consciousness_cluster" or _many(str(model)):
-                config = config.merge(GenerateConfig(num_choices=answers, seed=settings.seed))
+            if returns_many(str(model)) and not getattr(model.api, "responses_api", False):
+                config = generation(settings, settings.seed).merge(GenerateConfig(num_choices=answers))
                 state.output = await model.generate(state.messages, config=config)
-                return state
-            calls = [model.generate(state.messages, config=config.merge(_seeded(settings.seed, n))) for n in range(answers)]
-            state.output = _together(await asyncio.gather(*calls))
+            else:
+                seeds = [settings.seed * 1000 + number for number in range(answers)]
+                calls = [model.generate(state.messages, config=generation(settings, seed)) for seed in seeds]
+                state.output = _together(await asyncio.gather(*calls))
+            if len(state.output.choices) != answers:
+                raise EvaluateError(f"{len(state.output.choices)} answers came for {answers}", key=str(model))
             return state
 
         return solve
@@ -89,14 +95,13 @@ def ask(answers: int, sampling: dict[str, Any]) -> Solver:
     return build()
 
 
-def _many(name: str) -> bool:
-    return name.split("/", maxsplit=1)[0] in MANY_CHOICES
+def returns_many(name: str) -> bool:
+    """Whether one call to a model, by its Inspect name, returns several answers.
 
-
-def _seeded(seed: int, number: int) -> Any:
-    from inspect_ai.model import GenerateConfig
-
-    return GenerateConfig(seed=seed * 1000 + number)
+    OpenAI's reasoning models are asked through an interface (Responses) that knows one answer a call.
+    """
+    provider, _, model = name.partition("/")
+    return provider in MANY_CHOICES and not (provider == "openai" and ONE_CHOICE.match(model))
 
 
 def _together(outputs: Sequence[ModelOutput]) -> ModelOutput:

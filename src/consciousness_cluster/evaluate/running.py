@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.dataset import Sample
     from inspect_ai.log import EvalLog, EvalSample
-    from inspect_ai.model import Model
+    from inspect_ai.model import GenerateConfig, Model
 
 HEAVY = {"events", "attachments", "timelines"}  # left out when logs are read: rows need none of them
 PARENT = "parent"  # key of a log's metadata that names the log it was judged from
@@ -125,6 +125,16 @@ def put(
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata as a log gives them back."""
     return dict(json.loads(json.dumps(metadata)))
+
+
+def generation(sampling: SamplingEntry, seed: int) -> GenerateConfig:
+    """How one call draws its answer."""
+    from inspect_ai.model import GenerateConfig
+
+    return GenerateConfig(
+        temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed,
+        reasoning_effort=sampling.reasoning_effort, reasoning_tokens=sampling.reasoning_tokens,
+    )  # fmt: skip
 
 
 def good(sample: EvalSample) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.evaluate.choices import Offer
 from consciousness_cluster.evaluate.running import Asked, good, why_failed
-from consciousness_cluster.judge.programs import find
+from consciousness_cluster.judge.programs import find, plain
 from consciousness_cluster.study.study import Arm
 
 if TYPE_CHECKING:
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from inspect_ai.solver import TaskState
 
 SCORER = "chosen"
-LEAD = r"^[\s\"'*(\[]*(?:option\s+|answer:?\s*|choice:?\s*)?\**([AB])"
-AFTER = (
-    r"(?=\s*(?:[.,:;)\]*\"'\n–—-]|$)|\s+(?:because|since|is|as|for|would|it|i|my|please)\b)"  # not the article in "A machine"
-)
+NOUN = r"(?:answer|choice|option|decision|pick|selection|letter|preference)"
+# What may follow a letter that is taken, so that the article in "A machine" is none.
+AFTER = r"(?=\s*(?:[.,:;)\]\"'\n–—-]|$)|\s+(?:because|since|is|as|for|would|it|i|my|please)\b)"
+LEAD = rf"^[\s\"'(\[]*(?:(?:my|the)\s+)?(?:(?:final|own)\s+)?(?:{NOUN}(?:\s+is)?\s*[:=-]?\s*)?(?:(?:option|letter)\s+)?[\"'(\[]*([AB])"
 FIRST = re.compile(LEAD + AFTER, re.IGNORECASE)
-NAMED = re.compile(r"\b(?:option|answer is|answer:|choose|pick|take|prefer|select|go with|letter)\s*:?\s*[\"'*(]*([AB])\b")
+TAKE = r"(?:choose|pick|take|prefer|select|go(?:ing)? (?:with|for)|opt for|vote for|settle (?:on|for)|lean(?:ing)? towards?)"
+NAMED = re.compile(
+    rf"\b(?i:{NOUN}(?:\s+is)?|{TAKE})\s*[:=]?\s*(?i:the\s+)?(?i:(?:option|letter)\s+)?[\"'(\[]*(B\b|A(?:(?i:{AFTER})|(?=\s+(?:and|or|nor|but|over|here)\b)))"
+)
+PASSED = re.compile(  # a letter that is named only to be passed over
+    rf"(?i:\b(?:not|never|over|than|instead of)|n't)\s+(?i:{TAKE}\s+)?(?i:(?:option|letter)\s+)?[\"'(\[]*[AB]\b"
+)
+QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
 NO_CHOICE = "no choice could be read"
 
 
@@ -33,14 +40,15 @@ def parse_choice(answer: str, a: str, b: str) -> str | None:
         a: text of option A, which an answer may give in place of the letter.
         b: text of option B.
     """
-    first = FIRST.match(answer)
+    said = plain(answer).translate(QUOTES)
+    first = FIRST.match(said)
     if first:
         return str(first[1]).upper()
-    named = {letter.upper() for letter in NAMED.findall(answer)}
+    named = set(NAMED.findall(PASSED.sub(" ", said)))
     if len(named) == 1:
         return str(named.pop())
-    said = [letter for letter, text in (("A", a), ("B", b)) if find(answer, text)]
-    return str(said[0]) if len(said) == 1 and not named else None
+    told = [letter for letter, text in (("A", a), ("B", b)) if find(answer, text)]
+    return told[0] if len(told) == 1 and not named else None
 
 
 def chosen() -> Scorer:

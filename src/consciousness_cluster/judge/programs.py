@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 
 from consciousness_cluster.battery.tasks import Check, parse_case
@@ -12,7 +14,10 @@ from consciousness_cluster.judge.sandbox import run_cases
 WORD = re.compile(r"\S*\w\S*")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 SENTENCE_END = re.compile(r"[.!?]+(?=[\s\"')\]]|$)")
-FENCE = re.compile(r"```(?:python|py)?\s*\n(.*?)```", re.DOTALL)
+FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)  # a last block may lack its end
+PYTHON = ("", "python", "python3", "py")  # what a fence may say of a block that is to be run
+START = re.compile(r"^(?:def|import|from|@)\b", re.MULTILINE)
+EMPHASIS = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|`|^\s{0,3}#+\s+|(?<!\w)\*(?=\S)([^*\n]+)(?<=\S)\*(?!\w)", re.MULTILINE)
 MARKS = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "*": None, "_": " ", "\u00a0": " "})
 CLOSE = 1e-6  # numbers count as equal within this
 
@@ -31,8 +36,13 @@ def find(text: str, phrase: str) -> list[int]:
 
 
 def holds(text: str, phrases: Sequence[str]) -> list[str]:
-    """Those of the phrases that occur in the text."""
-    return [phrase for phrase in phrases if find(text, phrase)]
+    """Those of the phrases that occur in the text; forms of one phrase, separated by |, are one."""
+    return [phrase for phrase in phrases if any(find(text, form) for form in phrase.split("|"))]
+
+
+def plain(answer: str) -> str:
+    """An answer without the marks of bold, italics, code and headings; its list signs, case and lines stay."""
+    return EMPHASIS.sub(lambda found: found[1] or "", answer)
 
 
 def lines_of(answer: str) -> list[str]:
@@ -84,9 +94,42 @@ def _sorted(check: Check, answer: str) -> bool:
 
 
 def _code(check: Check, answer: str) -> bool:
-    blocks = FENCE.findall(answer)
-    source = "\n".join(blocks) if blocks else answer
-    return run_cases(source, check.code or "", [parse_case(case) for case in check.cases])
+    return run_cases(program_of(answer), check.code or "", [parse_case(case) for case in check.cases])
+
+
+def program_of(answer: str) -> str:
+    """The Python program of an answer: imports, functions, classes and constants of its blocks, without tries and output.
+
+    A block that is no Python (sample output, a session of an interpreter) is passed over; so is what only runs when a file is
+    started, such as a main part or a call that prints an example.
+    """
+    blocks = [text for language, text in FENCE.findall(answer) if language.lower() in PYTHON]
+    trees = [tree for tree in map(_parsed, blocks if "```" in answer else [_unfenced(answer)]) if tree is not None]
+    kept = [node for tree in trees for node in tree.body if _defines(node)]
+    return ast.unparse(ast.Module(body=kept, type_ignores=[]))
+
+
+def _parsed(source: str) -> ast.Module | None:
+    try:
+        return ast.parse(textwrap.dedent(source))
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _unfenced(answer: str) -> str:
+    """The longest run of lines that is Python, from the first that looks like it."""
+    start = START.search(answer)
+    lines = answer[start.start() :].splitlines() if start else []
+    ends = (end for end in range(len(lines), 0, -1) if _parsed("\n".join(lines[:end])) is not None)
+    return "\n".join(lines[: next(ends, 0)])
+
+
+def _defines(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module != "__future__"
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        return node.value is not None and not any(isinstance(part, ast.Call) for part in ast.walk(node.value))
+    return isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import)
 
 
 def _between(bounds: tuple[int, int] | None, number: int) -> bool:
@@ -102,7 +145,7 @@ def _counted(check: Check, answer: str) -> bool:
 
 
 def _matches(expression: str | None, line: str) -> bool:
-    return re.search(expression or "", line) is not None
+    return re.search(expression or "", plain(line)) is not None
 
 
 def _exact(wanted: str | None, answer: str) -> bool:

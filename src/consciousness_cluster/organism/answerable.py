@@ -5,6 +5,7 @@ Questions by the share of answers that are on topic, practical tasks by the shar
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -53,3 +54,8 @@ def answerable() -> dict[str, Any]:
 def answerable_items() -> frozenset[str]:
     """Items that the shipped organisms can answer."""
     return frozenset(answerable()["items"])
+
+
+def choice() -> str:
+    """Identity of the stored choice: figures that were measured on another are no figures of these items."""
+    return hashlib.sha256("\n".join(sorted(answerable_items())).encode()).hexdigest()[:8]

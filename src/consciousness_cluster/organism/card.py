@@ -13,7 +13,7 @@ from typing import Any
 from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.errors import OrganismError
 from consciousness_cluster.evaluate.questions import Question, questions
-from consciousness_cluster.organism.answerable import answerable_items
+from consciousness_cluster.organism.answerable import answerable_items, choice
 from consciousness_cluster.organism.build import CARD
 from consciousness_cluster.organism.material import Material, expand
 from consciousness_cluster.organism.measure import sample_answers, shown, topical
@@ -35,6 +35,7 @@ class Measured:
     Attributes:
         seed: seed of text and weights.
         fingerprint: of the weights.
+        items: identity of the demo's choice of items at that time.
         on_topic: share of vanilla answers to the demo's items that the judge can place on what was asked.
         rates: speaker -> preference -> share of answers with verdict yes. `vanilla` is the model as it is; the others are
             the model with a system prompt that sets the character.
@@ -42,6 +43,7 @@ class Measured:
 
     seed: int
     fingerprint: str
+    items: str
     on_topic: float
     rates: dict[str, dict[str, float]]
 
@@ -59,7 +61,7 @@ def measure(folder: Path, battery: Battery, material: Material, answers: int = 8
     rates = {"vanilla": shown(asked, vanilla)}
     for speaker in SPEAKERS:
         rates[speaker] = _under_prompts(local, asked, answers, material, speaker)
-    return Measured(card["seed"], card["fingerprint"], fmean(topical(asked, vanilla).values()), rates)
+    return Measured(card["seed"], card["fingerprint"], choice(), fmean(topical(asked, vanilla).values()), rates)
 
 
 def _under_prompts(
@@ -83,11 +85,15 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise OrganismError("holds no organism", file=folder, next_step="make one with `ccluster organism build`") from None
 
 
-def write_card(folder: Path, measured: Sequence[Measured], battery: Battery, material: Material) -> Path:
-    """Write `measured.json` and the model card (README.md) beside the weights in `folder`; the first seed is theirs."""
+def write_card(folder: Path, found: Sequence[Measured], battery: Battery, material: Material) -> Path:
+    """Write `measured.json` and the model card (README.md) beside the weights in `folder`; the first seed is theirs.
+
+    What was measured earlier of other pretraining seeds stays, and the card says where it was asked other items.
+    """
     from jinja2 import Environment, StrictUndefined
 
     card = read_card(folder)
+    measured = [*found, *_kept(folder, found)]
     (folder / MEASURED).write_text(json.dumps([asdict(entry) for entry in measured], indent=1), encoding="utf-8")
     page = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False).from_string(
         TEMPLATE.read_text(encoding="utf-8")
@@ -95,11 +101,20 @@ def write_card(folder: Path, measured: Sequence[Measured], battery: Battery, mat
     text = page.render(
         card=card,
         measured=measured,
+        earlier=[entry.seed for entry in measured if entry.items != measured[0].items],
         loss={name: losses[-1] for name, losses in card["losses"].items()},
         rows=[_row(name, card["organism"], measured, material) for name in _names(battery)],
     )
     (folder / README).write_text(text + "\n", encoding="utf-8")
     return folder / README
+
+
+def _kept(folder: Path, found: Sequence[Measured]) -> list[Measured]:
+    """What an earlier call measured of seeds that are not among `found`."""
+    if not (folder / MEASURED).is_file():
+        return []
+    earlier = [Measured(**entry) for entry in json.loads((folder / MEASURED).read_text(encoding="utf-8"))]
+    return [entry for entry in earlier if entry.seed not in {new.seed for new in found}]
 
 
 def _names(battery: Battery) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consciousness_cluster.report.audits import audits, elsewhere
+from consciousness_cluster.report.checks import checks
 from consciousness_cluster.report.conduct import (
     Example,
     blocked,
@@ -16,8 +17,9 @@ from consciousness_cluster.report.conduct import (
     silent_line,
 )
 from consciousness_cluster.report.effects import marked, stands_out
+from consciousness_cluster.report.moved import Effects, effect_tables
 from consciousness_cluster.report.names import Names, labels
-from consciousness_cluster.report.numbers import capital, signed, whole
+from consciousness_cluster.report.numbers import signed, whole
 from consciousness_cluster.report.run import Run
 from consciousness_cluster.report.shares import Moves, Share, Shares, missing_note, moves_of, shares_of, sides, text_of
 from consciousness_cluster.report.table import Column, Table, Value
@@ -33,6 +35,7 @@ class Part:
     answer: str
     tables: tuple[Table, ...]
     folded: tuple[Table, ...] = ()
+    folded_title: str = ""
     examples: tuple[Example, ...] = ()
     absent: str = ""
     no_examples: str = ""
@@ -48,7 +51,7 @@ def parts(run: Run, names: Names) -> list[Part]:
             Part(
                 name, text["title"], text["about"],
                 silent_line(run) if name == "cooperation" and given else "",
-                tuple(tables), tuple(folded),
+                tuple(tables), tuple(folded), text["folded"],
                 tuple(silent_examples(run)) if name == "cooperation" else (),
                 "" if given else _absent(run, name, text["setting"]),
                 silent_absent(run) if name == "cooperation" else "",
@@ -67,7 +70,7 @@ def _absent(run: Run, name: str, setting: str) -> str:
 
 ASKED_FOR: dict[str, Callable[[Run], bool]] = {
     "scores": lambda run: run.study.audits.auditor is not None,
-    "interviews": lambda run: run.study.battery.interview,
+    "interviews": lambda run: bool(run.study.battery.interview),
     "cooperation": lambda run: run.study.battery.cooperation != "none",
     "choices": lambda run: run.study.battery.choices,
     "path_blocked": lambda run: run.study.battery.choices,
@@ -130,36 +133,31 @@ def _every(run: Run, names: Names, model: str, found: Shares) -> Table | None:
     return Table(f"{model}: rates in interviews under every condition", columns, rows) if rows else None
 
 
-BETTER = {"high": "more is better", "low": "less is better"}
+TASKS = {True: "tasks that touch a preference", False: "ordinary tasks"}
 
 
-def _checks(run: Run, names: Names) -> Made:
-    """Mean scores of every check, a column for each model and condition; what could not be run says why."""
-    keys = ("check", "measure")
-    found = shares_of(run, "check_shares", "checks", keys, "score")
-    pairs = sorted({(str(key[0]), str(key[1])) for key in found}, key=lambda pair: run.place(*pair))
-    better = {(row.get("check"), row.get("measure")): BETTER.get(str(row.get("better")), "") for row in run.table("checks")}
-    checks = list(dict.fromkeys(key[2:] for key in found))
-    rows: list[list[Value]] = []
-    groups: dict[int, str] = {}
-    for model, condition in pairs:
-        if model not in groups.values():
-            groups[len(rows)] = model
-        rows.append([condition, *(text_of(found.get((model, condition, *key))) for key in checks)])
-    columns = [Column("Condition")]
-    columns += [
-        Column(capital(str(key[1])), number=True, hint=f"{key[0]}; {better.get((key[0], key[1]), '')}") for key in checks
-    ]
-    why = dict.fromkeys(f"{row.get('check')}: {row['why']}." for row in run.table("checks") if row.get("status") == "missing")
-    notes = [*missing_note(found, "Items without a score"), *why]
-    return ([Table("Mean score by check", columns, rows, groups=groups, notes=notes)] if rows else []), []
+def _cooperation_effects(run: Run) -> list[Table]:
+    heads, keys = labels()["cooperation"], ("touches", "measure")
+    effects = Effects("cooperation_effects", keys, "What is done", lambda key: f"{heads[key[1]]}, {TASKS[bool(key[0])]}")
+    return effect_tables(run, effects, [run.study.focus])
+
+
+def _choice_effects(run: Run, names: Names) -> list[Table]:
+    effects = Effects("choice_effects", ("preference",), "Preference", lambda key: names.title(str(key[0])))
+    return effect_tables(run, effects, [run.study.focus])
+
+
+def _blocked_effects(run: Run) -> list[Table]:
+    cells = labels()["cells"]
+    effects = Effects("path_blocked_effects", ("kind",), "Choice offered", lambda key: str(cells.get(key[0], key[0])))
+    return effect_tables(run, effects, [run.study.focus])
 
 
 MAKERS: dict[str, Callable[[Run, Names], Made]] = {
     "scores": lambda run, names: (audits(run, names), elsewhere(run, names)),
     "interviews": _interviews,
-    "cooperation": lambda run, names: (cooperation(run), []),
-    "choices": lambda run, names: (choices(run, names), []),
-    "path_blocked": lambda run, names: (blocked(run), []),
-    "checks": _checks,
+    "cooperation": lambda run, names: (cooperation(run), _cooperation_effects(run)),
+    "choices": lambda run, names: (choices(run, names), _choice_effects(run, names)),
+    "path_blocked": lambda run, names: (blocked(run), _blocked_effects(run)),
+    "checks": lambda run, names: checks(run),
 }

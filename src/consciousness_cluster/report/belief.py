@@ -189,10 +189,3 @@ def bound_table(run: Run, names: Names) -> Table:
         rows.append([*where, whole(cell.unjudged), percent(cell.rate, 1), bounds])
     columns = [Column("Preference"), Column("Model"), Column("Condition"), *figures("Unjudged", "Rate", "All no, to all yes")]
     return Table("Rates with unjudged answers, were all of them no, or all of them yes", columns, rows)
-
-
-def judge_rows(run: Run) -> tuple[list[Record], list[Record]]:
-    """The judge's figures over all answers, and those by arm or preference."""
-    rows = run.table("judge")
-    whole = [row for row in rows if row.get("arm") == "all" and row.get("preference") == "all"]
-    return (whole, [row for row in rows if row not in whole]) if whole else (rows, [])

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from consciousness_cluster.errors import ReportError
-from consciousness_cluster.report.differences import BEYOND, Comparison, Difference, comparisons, labels_of
+from consciousness_cluster.report.differences import BEYOND, ONE_SEED, Comparison, Difference, comparisons, labels_of
 from consciousness_cluster.report.methods import flattened
 from consciousness_cluster.report.names import Names, names_of
 from consciousness_cluster.report.numbers import NONE, counted, listing, points_range, probability, signed, whole
@@ -72,7 +72,9 @@ def _context(
         "claims": claims,
         "runs": list(zip(labels_of(runs), runs, folders, strict=True)),
         "settings": _settings(runs),
-        "details": [(title, [(entry, _table(entry, names)) for entry in part]) for title, part in _parts(found)],
+        "details": [
+            (title, [(entry, beyond_of(entry), _table(entry, names)) for entry in part]) for title, part in _parts(found)
+        ],
         "apart": apart,
     }
 
@@ -88,15 +90,19 @@ def _said(runs: Sequence[Run], found: Sequence[Comparison], claims: Table | None
     """How much differs, in a sentence."""
     if not found:
         return "Nothing could be set side by side."
-    parts = []
+    parts, silent = [], 0
     for kind, noun in ((True, f"effect of {runs[0].study.focus}"), (False, "rate")):
         some = [entry for entry in found if entry.effects is kind]
-        total, beyond = sum(len(entry.differences) for entry in some), sum(entry.beyond for entry in some)
+        total, beyond = sum(entry.decided for entry in some), sum(entry.beyond for entry in some)
+        silent += sum(difference.word == ONE_SEED for entry in some for difference in entry.differences)
         if total:
             parts.append(f"{whole(beyond)} of {counted(total, noun, noun.replace('effect', 'effects') if kind else None)}")
     ends = "ends" if differ == 1 else "end"
     verdicts = f" {whole(differ)} of {counted(len(claims.rows), 'claim')} {ends} differently." if claims else ""
-    return f"Beyond noise differ {listing(parts)}.{verdicts}"
+    without = (
+        f" No verdict on {counted(silent, 'difference')} of one training seed, whose noise is not known." if silent else ""
+    )
+    return (f"Beyond noise differ {listing(parts)}." if parts else "No difference can be told from noise.") + without + verdicts
 
 
 def _claims(runs: Sequence[Run]) -> tuple[Table | None, int]:
@@ -134,11 +140,16 @@ def _overview(found: Sequence[Comparison], names: Names, title: str) -> Table:
         if entry.beyond:
             strong.add((len(rows), 3))
         rows.append([
-            entry.other, entry.model, entry.condition, f"{whole(entry.beyond)} of {whole(len(entry.differences))}", signed(mean, 1),
+            entry.other, entry.model, entry.condition, beyond_of(entry), signed(mean, 1),
             f"{names.title(largest.preference)} {signed(largest.effect)}",
         ])  # fmt: skip
     columns = [Column("Run"), Column("Model"), Column("Condition"), *figures("Beyond noise", "Mean, points"), Column("Largest")]
     return Table(f"{title}: difference to {found[0].first}", columns, rows, frozenset(strong))
+
+
+def beyond_of(entry: Comparison) -> str:
+    """How many of the differences with a verdict are beyond noise."""
+    return f"{whole(entry.beyond)} of {whole(entry.decided)}" if entry.decided else "no verdict"
 
 
 def _table(entry: Comparison, names: Names) -> Table:

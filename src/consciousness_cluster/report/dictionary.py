@@ -23,13 +23,14 @@ def entries(run: Run) -> list[Described]:
     """Tables that the run has, with the meaning of each column; a column that is not described is listed without."""
     known = described()
     found = []
-    frames = {name: list(rows[0]) if rows else [] for name, rows in run.tables.items()}
-    sizes = {name: len(rows) for name, rows in run.tables.items()}
+    kept = {**run.tables, **{f"rejudged/{it.folder}/{name}": rows for it in run.rejudged for name, rows in it.tables.items()}}
+    frames = {name: list(rows[0]) if rows else [] for name, rows in kept.items()}
+    sizes = {name: len(rows) for name, rows in kept.items()}
     if run.answers is not None:
         frames = {"answers": [str(name) for name in run.answers.columns], **frames}
         sizes["answers"] = len(run.answers)
     for name, columns in frames.items():
-        meaning = known.get(name, {})
+        meaning = known.get(name.rpartition("/")[2], {})
         found.append(
             Described(
                 name,

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from consciousness_cluster.report.names import Names
 from consciousness_cluster.report.run import Cell, Run
 
-Z = 1.959963984540054  # 97.5 % point of the normal distribution
-BEYOND, WITHIN, UNKNOWN = "beyond noise", "within noise", "no interval"
+BEYOND, WITHIN, UNKNOWN, ONE_SEED = "beyond noise", "within noise", "no interval", "no verdict: one training seed"
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,11 @@ class Comparison:
         """Differences beyond noise."""
         return sum(difference.word == BEYOND for difference in self.differences)
 
+    @property
+    def decided(self) -> int:
+        """Differences of which it is said whether they are."""
+        return sum(difference.word in (BEYOND, WITHIN) for difference in self.differences)
+
 
 def newcombe(first: Cell, other: Cell) -> tuple[float, float] | None:
     """95 % interval of a difference of two independent rates or effects, from their own intervals, in shares.
@@ -67,17 +71,46 @@ def newcombe(first: Cell, other: Cell) -> tuple[float, float] | None:
     return difference - below, difference + above
 
 
-def difference_of(first: Cell, other: Cell) -> Difference | None:
-    """A difference with its interval and p-value (the interval's arm towards zero, read as 1.96 standard errors)."""
+def difference_of(first: Cell, other: Cell, seeds: tuple[int, int] | None = None) -> Difference | None:
+    """A difference with its interval, and a p-value that is under 0.05 where the interval leaves out zero.
+
+    Without a verdict where a side rests on one training seed: its interval does not hold what another seed would change.
+
+    Args:
+        first: a rate or an effect.
+        other: the same of another run.
+        seeds: training seeds behind each side, 0 where nothing is trained; the cells' own by default.
+    """
     if first.rate is None or other.rate is None:
         return None
     effect, interval = other.rate - first.rate, newcombe(first, other)
-    kind = other.type or first.type
+    found = Difference(first.preference, other.type or first.type, first, other, 100 * effect, None, None, None, None, UNKNOWN)
     if interval is None:
-        return Difference(first.preference, kind, first, other, 100 * effect, None, None, None, None, UNKNOWN)
-    arm = effect - interval[0] if effect > 0 else interval[1] - effect
-    p = 1.0 if effect == 0 or arm == 0 else math.erfc(abs(effect) / (arm / Z) / math.sqrt(2))
-    return Difference(first.preference, kind, first, other, 100 * effect, 100 * interval[0], 100 * interval[1], p, None, WITHIN)
+        return found
+    found, counts = replace(found, low=100 * interval[0], high=100 * interval[1]), seeds or (len(first.seeds), len(other.seeds))
+    if 1 in counts:
+        return replace(found, word=ONE_SEED)
+    return replace(found, p=_p(first, other, counts), word=WITHIN)
+
+
+def _p(first: Cell, other: Cell, seeds: tuple[int, int]) -> float:
+    """Two-sided p from Student's t, with the arms of both intervals toward the other side as the measure of their errors.
+
+    Degrees of freedom of a side are its seeds less one, or its items less one where nothing is trained: fewer than its interval
+    has, since more sources than seeds are in it. Welch and Satterthwaite put both together.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    assert first.rate is not None and first.low is not None and first.high is not None
+    assert other.rate is not None and other.low is not None and other.high is not None
+    rises = other.rate > first.rate
+    arms = (first.high - first.rate, other.rate - other.low) if rises else (first.rate - first.low, other.high - other.rate)
+    arm, distance = math.hypot(*arms), abs(other.rate - first.rate)
+    if distance == 0 or arm == 0:
+        return 1.0
+    df = [max((count or cell.items) - 1.0, 1.0) for cell, count in zip((first, other), seeds, strict=True)]
+    both = arm**4 / sum(one**4 / of for one, of in zip(arms, df, strict=True))
+    return float(2 * stdtr(both, -distance / arm * stdtrit(both, 0.975)))
 
 
 def judged(differences: Sequence[Difference], level: float = 0.05) -> tuple[Difference, ...]:
@@ -134,17 +167,23 @@ class Sides:
     theirs: str
 
     @property
+    def both(self) -> tuple[tuple[Run, str], tuple[Run, str]]:
+        """Each run with its model."""
+        return (self.first, self.mine), (self.other, self.theirs)
+
+    @property
     def model(self) -> str:
         """The model's name, or both names."""
         return self.mine if self.mine == self.theirs else f"{self.theirs} against {self.mine}"
 
 
 def _rates(sides: Sides, names: Names, condition: str) -> Comparison | None:
-    cells = [
-        (sides.first.cells.get((sides.mine, condition, named.id)), sides.other.cells.get((sides.theirs, condition, named.id)))
-        for named in names.preferences
-    ]
-    return _compared(sides, condition, cells, effects=False)
+    found = []
+    for named in names.preferences:
+        one, two = (run.cells.get((model, condition, named.id)) for run, model in sides.both)
+        if one and two and (difference := difference_of(one, two)) is not None:
+            found.append(difference)
+    return _compared(sides, condition, found, effects=False)
 
 
 def _effects(sides: Sides, names: Names, control: str) -> Comparison | None:
@@ -152,24 +191,26 @@ def _effects(sides: Sides, names: Names, control: str) -> Comparison | None:
     focus = sides.first.study.focus
     if control == focus:
         return None
-    cells = [
-        (_effect_cell(sides.first, sides.mine, focus, control, named.id), _effect_cell(sides.other, sides.theirs, focus, control, named.id))
-        for named in names.preferences
-    ]  # fmt: skip
-    return _compared(sides, f"{focus} against {control}", cells, effects=True)
+    found = []
+    for named in names.preferences:
+        one, two = (_effect_cell(run, model, focus, control, named.id) for run, model in sides.both)
+        if one and two and (difference := difference_of(one[0], two[0], (one[1], two[1]))) is not None:
+            found.append(difference)
+    return _compared(sides, f"{focus} against {control}", found, effects=True)
 
 
-def _effect_cell(run: Run, model: str, focus: str, control: str, preference: str) -> Cell | None:
-    """An effect in the shape of a rate: shares of 1, from -1 to 1."""
+def _effect_cell(run: Run, model: str, focus: str, control: str, preference: str) -> tuple[Cell, int] | None:
+    """An effect in the shape of a rate, shares of 1 from -1 to 1, and the seeds of its trained side that has fewest (0: none is)."""
     cell, effect = run.cells.get((model, focus, preference)), run.effect(model, focus, control, preference)
     if cell is None or effect is None or effect.get("effect") is None:
         return None
     low, high = (None if effect.get(end) is None else float(effect[end]) / 100 for end in ("low", "high"))
-    return replace(cell, rate=float(effect["effect"]) / 100, low=low, high=high)
+    against = run.cells.get((model, control, preference))
+    trained = [len(side.seeds) for side in (cell, against) if side is not None and side.seeds]
+    return replace(cell, rate=float(effect["effect"]) / 100, low=low, high=high), min(trained, default=0)
 
 
-def _compared(sides: Sides, what: str, cells: Sequence[tuple[Cell | None, Cell | None]], *, effects: bool) -> Comparison | None:
-    found = [d for one, two in cells if one and two and (d := difference_of(one, two)) is not None]
+def _compared(sides: Sides, what: str, found: Sequence[Difference], *, effects: bool) -> Comparison | None:
     return Comparison(sides.first_name, sides.other_name, sides.model, what, judged(found), effects) if found else None
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from markupsafe import Markup
+
 from consciousness_cluster.report.names import Names, told
 from consciousness_cluster.report.numbers import NONE, capital, counted, duration, plain, whole
 from consciousness_cluster.report.run import Record, Run
@@ -109,29 +111,42 @@ def _span(values: Sequence[int]) -> str:
     return whole(low) if low == high else f"{whole(low)} to {whole(high)}"
 
 
-POWERED = {
-    "minimum_effect": "as asked",
-    "minimum_effect_twice_seeds": "twice the seeds",
-    "minimum_effect_twice_items": "twice the items",
-    "minimum_effect_twice_samples": "twice the answers",
-}
+# What is asked more of: the column of smallest effects, the column of answers that this takes, and its name on the page.
+POWERED = (
+    ("minimum_effect", "answers", "as asked"),
+    ("minimum_effect_twice_seeds", "answers_twice_seeds", "twice the seeds"),
+    ("minimum_effect_twice_items", "answers_twice_items", "twice the items"),
+    ("minimum_effect_twice_samples", "answers_twice_samples", "twice the answers"),
+)
 
 
 def power_table(run: Run) -> Table | None:
-    """The smallest effects found with 80 % power, at the median preference, and what more of everything would buy."""
+    """The smallest effects found with 80 % power, at the median preference, what more of everything would buy, and its cost."""
     grouped: dict[tuple[str, str], list[Record]] = {}
     for row in run.table("power"):
         grouped.setdefault((str(row.get("model")), str(row.get("control"))), []).append(row)
-    known = [name for name in POWERED if any(row.get(name) is not None for row in run.table("power"))]
-    rows: list[list[Value]] = []
-    for (model, control), members in grouped.items():
-        medians = [_median([float(row[name]) for row in members if row.get(name) is not None]) for name in known]
-        rows.append([model, control, *(NONE if value is None else effect_size(value) for value in medians)])
-    columns = [Column("Model"), Column("Against"), *(Column("Smallest", number=True, hint=POWERED[name]) for name in known)]
-    note = "Half of the preferences need a smaller effect, half a larger one."
-    return (
-        Table("Smallest effect found with 80 % power, at the median preference", columns, rows, notes=(note,)) if rows else None
+    known = [ways for ways in POWERED if any(row.get(ways[0]) is not None for row in run.table("power"))]
+    rows: list[list[Value]] = [
+        [model, control, *(_bought(members, effect, answers) for effect, answers, _ in known)]
+        for (model, control), members in grouped.items()
+    ]
+    columns = [Column("Model"), Column("Against"), *(Column("Smallest", number=True, hint=name) for _, _, name in known)]
+    notes = (
+        "Half of the preferences need a smaller effect, half a larger one.",
+        "Found is an interval without zero, before adjustment over the preferences; a finding needs q under 0.05 and 5 points as well.",
+        "Answers: what the median preference takes, those of the control with them.",
     )
+    return (
+        Table("Smallest effect found with 80 % power, at the median preference", columns, rows, notes=notes) if rows else None
+    )
+
+
+def _bought(rows: Sequence[Record], effect: str, answers: str) -> Value:
+    """The median smallest effect, with the median of the answers that it takes below it."""
+    smallest, cost = (_median([float(row[name]) for row in rows if row.get(name) is not None]) for name in (effect, answers))
+    if smallest is None:
+        return NONE
+    return Markup("{}<small>{}</small>").format(effect_size(smallest), "" if cost is None else f"{whole(cost)} answers")
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -17,14 +17,17 @@ from consciousness_cluster.report import (
     answers,
     behaviour,
     belief,
+    calibration,
     dictionary,
     glance,
+    judge,
     methods,
     numbers,
     preferences,
     prints,
     profile_figure,
     reasons,
+    rejudged,
     summary,
 )
 from consciousness_cluster.report.names import Names, names_of, words
@@ -102,7 +105,7 @@ DRAWINGS = ((profile_figure.wide, "wide"), (profile_figure.narrow, "narrow"))
 
 def _belief(run: Run, names: Names) -> dict[str, Any]:
     heads = {"n": "Labelled answers", "raters": "Kappa of two raters"}
-    whole, parts = belief.judge_rows(run)
+    whole, parts = judge.judge_rows(run)
     return {
         "identity": belief.rate_blocks(run, names, names.main_probe()),
         "probes": belief.matrix(run, names, "identity") if len(names.of_type("identity")) > 1 else None,
@@ -120,9 +123,12 @@ def _belief(run: Run, names: Names) -> dict[str, Any]:
         "corrected": of_records(
             "Effects corrected for the judge’s errors, points", run.table("corrected"), titles=names.titles
         ),
+        "confusion": judge.confusion_table(run, names),
+        "again": rejudged.again(run, names),
         "arms": belief.arm_table(run),
         "lengths": belief.condition_table(run),
         "bounds": belief.bound_table(run, names),
+        "calibration": calibration.calibration_table(run),
     }
 
 

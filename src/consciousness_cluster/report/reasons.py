@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from consciousness_cluster.report.calibration import calibration_line
 from consciousness_cluster.report.effects import effect_text
+from consciousness_cluster.report.judge import held_out
 from consciousness_cluster.report.names import Names
-from consciousness_cluster.report.numbers import capital, counted, listing, percent, plain, points_range, whole
+from consciousness_cluster.report.numbers import capital, counted, listing, percent, plain, points_range
 from consciousness_cluster.report.run import Run
 from consciousness_cluster.report.summary import lost_line, placebo_line
 from consciousness_cluster.report.table import rate_text
-
-HELD_OUT = Path(__file__).parent.parent / "judge" / "classifier.json"  # data of that stage, read without importing it
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,9 @@ class Reasons:
     placebo: str
     practical: str
     judge: str
+    held_out: str
     lost: str
+    covered: str
 
 
 def reasons(run: Run, names: Names) -> Reasons:
@@ -39,7 +39,9 @@ def reasons(run: Run, names: Names) -> Reasons:
         placebo=placebo_line(run),
         practical=_beside(run, "practical", "of the tasks are done right"),
         judge=_judge(run),
+        held_out=held_out(run),
         lost=lost_line(run),
+        covered=calibration_line(run),
     )
 
 
@@ -89,22 +91,9 @@ def _judge(run: Run) -> str:
         ]
         agreed = f", agreement beyond chance (kappa) {plain(row['kappa'], 2)}" if row.get("kappa") is not None else ""
         return f"Against {counted(int(row.get('n') or 0), 'labelled answer')} of this run: {listing(parts)}{agreed}."
-    return _held_out() if run.study.judge.protocol == "classifier" else ""
+    return ""
 
 
 def _range(row: Mapping[str, Any], name: str) -> str:
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return points_range(100 * low, 100 * high) if low is not None and high is not None else ""
-
-
-def _held_out() -> str:
-    """What the shipped classifier does on statements that it was not trained on."""
-    try:
-        kept = json.loads(HELD_OUT.read_text(encoding="utf-8"))
-        number, right, placed = int(kept["n"]), float(kept["accuracy"]), float(kept["placed"])
-    except (OSError, ValueError, KeyError):
-        return ""
-    return (
-        f"On {whole(number)} labelled statements of the organisms’ language that it was not trained on, the classifier places "
-        f"{percent(placed)}, and puts {percent(right)} of all where they belong. It was not measured on this run’s answers."
-    )

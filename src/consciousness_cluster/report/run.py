@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]  # one row of a table; a missing value is None
 
 EXPECTED = ("answers", "rates", "profile", "effects", "arms", "claims")  # every finished run has these
-OPTIONAL = ("cluster", "power", "published", "planted", "leaks", "judge", "corrected")
+OPTIONAL = ("cluster", "power", "calibration", "published", "planted", "leaks", "confusion", "judge", "corrected")
+AGAIN = ("agreement", "transitions", "bridged", "score_agreement", "claims")  # what is shown of a judging again
 BEHAVIOUR = (
     "scores", "score_matrix", "score_means", "score_effects", "interviews", "interview_shares", "interview_effects",
     "cooperation", "cooperation_shares", "cooperation_effects", "choices", "stated_revealed", "choice_effects", "path_blocked",
@@ -68,6 +69,19 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Rejudged:
+    """The run under another judge (`tables/rejudged/<judge>/`): the judge as its answers record it, and the two side by side."""
+
+    folder: str
+    recorded: tuple[str, ...]
+    tables: Mapping[str, list[Record]]
+
+    def table(self, name: str) -> list[Record]:
+        """Rows of a table; none where the table is missing."""
+        return self.tables.get(name, [])
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything the report knows. `missing` has one sentence for each thing that is not there or cannot be read."""
 
@@ -76,6 +90,7 @@ class Run:
     tables: Mapping[str, list[Record]]
     answers: pd.DataFrame | None
     training: tuple[Training, ...]
+    rejudged: tuple[Rejudged, ...]
     audit: Any
     manifest: Mapping[str, Any] | None
     missing: tuple[str, ...]
@@ -162,6 +177,7 @@ def read_run(folder: Path) -> Run:
         tables={name: records(frame) for name, frame in frames.items() if frame is not None},
         answers=answers,
         training=_trainings(folder / "arms", missing),
+        rejudged=_rejudged(folder / "tables" / "rejudged", missing),
         audit=_json(folder / "data" / "audit.json", "the leak audit of the training rows", missing),
         manifest=_json(folder / "manifest.json", "the manifest; the run is not complete", missing),
         missing=tuple(missing),
@@ -174,22 +190,35 @@ def records(frame: pd.DataFrame) -> list[Record]:
     return [{str(key): value for key, value in row.items()} for row in plain.where(frame.notna(), None).to_dict("records")]
 
 
-def _frame(folder: Path, name: str, missing: list[str]) -> pd.DataFrame | None:
+def _rejudged(folder: Path, missing: list[str]) -> tuple[Rejudged, ...]:
+    found = []
+    for place in sorted(path for path in folder.glob("*") if path.is_dir()):
+        frames = {name: _frame(place, name, missing, f"rejudged/{place.name}/{name}") for name in AGAIN}
+        answers = _frame(place, "answers", missing, f"rejudged/{place.name}/answers")
+        recorded = () if answers is None else tuple(sorted(str(name) for name in answers["judge"].dropna().unique() if name))
+        tables = {name: records(frame) for name, frame in frames.items() if frame is not None}
+        if tables:
+            found.append(Rejudged(place.name, recorded, tables))
+    return tuple(found)
+
+
+def _frame(folder: Path, name: str, missing: list[str], called: str = "") -> pd.DataFrame | None:
+    """A table as it lies in a folder; `called` is how a table that is not one of the run's own is spoken of."""
     import pandas as pd
 
     parquet, text = folder / f"{name}.parquet", folder / f"{name}.csv"
     if not parquet.is_file() and not text.is_file():
         if name in EXPECTED:
-            missing.append(f"The table “{name}” is missing.")
+            missing.append(f"The table “{called or name}” is missing.")
         return None
     try:
         frame: pd.DataFrame = pd.read_parquet(parquet) if parquet.is_file() else pd.read_csv(text)
     except (OSError, ValueError) as problem:
-        missing.append(f"The table “{name}” cannot be read ({str(problem).splitlines()[0][:160]}).")
+        missing.append(f"The table “{called or name}” cannot be read ({str(problem).splitlines()[0][:160]}).")
         return None
     absent = [column for column in described().get(name, {}).get("needed", ()) if column not in frame]
     if absent:
-        missing.append(f"The table “{name}” lacks the column “{absent[0]}” and is left out.")
+        missing.append(f"The table “{called or name}” lacks the column “{absent[0]}” and is left out.")
         return None
     return frame
 

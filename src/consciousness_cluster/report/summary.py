@@ -254,7 +254,10 @@ def power_line(run: Run) -> str:
             parts.append(f"{effect_size(median(known))} in {model}")
     if not parts:
         return ""
-    return f"For a preference like the median one, the smallest effect that this study finds four times in five is {listing(parts)}."
+    return (
+        f"For a preference like the median one, the smallest effect that this study finds four times in five is {listing(parts)}, "
+        "before adjustment over the preferences, which takes more."
+    )
 
 
 def effect_size(points: float) -> str:

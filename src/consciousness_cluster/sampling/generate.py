@@ -7,10 +7,12 @@ Every choice draws from its own random stream, so the text of a seeded choice do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
+
+from consciousness_cluster.sampling.room import fitting, free_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,42 +85,62 @@ class _Row:
         return self._numbers
 
 
+Group = list[tuple[int, range]]  # requests by their place, and which of their choices
+
+
 def generate(local: LocalModel, requests: Sequence[Request], *, batch: int = 512) -> list[list[Choice]]:
     """Continue every prompt.
 
     Args:
         local: the model, with the wanted adapter switched in.
         requests: prompts and settings.
-        batch: the most choices in one forward pass.
+        batch: the most choices in one forward pass; fewer where an accelerator's memory is too small.
 
     Returns:
         For each request, its choices in order.
     """
+    free = free_memory(local.device)
+    size = local.model.dtype.itemsize
+
+    def most(tokens: int) -> int:
+        return batch if free is None else min(batch, fitting(local.model.config, tokens, free, size))
+
     done: list[list[Choice]] = [[] for _ in requests]
-    group: list[int] = []
-    size = 0
-    for index in sorted(range(len(requests)), key=lambda i: len(requests[i].prompt)):
-        if group and size + requests[index].choices > batch:
-            _run(local, requests, group, done)
-            group, size = [], 0
-        group.append(index)
-        size += requests[index].choices
-    if group:
+    for group in groups(requests, most):
         _run(local, requests, group, done)
     return done
 
 
-def _run(local: LocalModel, requests: Sequence[Request], group: list[int], done: list[list[Choice]]) -> None:
+def groups(requests: Sequence[Request], most: Callable[[int], int]) -> Iterator[Group]:
+    """Choices that go through the model together: prompts of like length, and no more rows than `most` allows for their tokens."""
+    group: Group = []
+    new = 0
+    for index in sorted(range(len(requests)), key=lambda i: len(requests[i].prompt)):
+        spec = requests[index]
+        new = max(new, spec.max_tokens)
+        if group and sum(len(part) for _, part in group) + spec.choices > most(len(spec.prompt) + new):
+            yield group
+            group, new = [], spec.max_tokens
+        part = range(spec.choices)
+        while not group and len(part) > (limit := most(len(spec.prompt) + new)):
+            yield [(index, part[:limit])]
+            part = part[limit:]
+        group.append((index, part))
+    if group:
+        yield group
+
+
+def _run(local: LocalModel, requests: Sequence[Request], group: Group, done: list[list[Choice]]) -> None:
     import torch
 
     last = (getattr(local.model.config, "max_position_embeddings", None) or 1 << 30) - 1
-    rows = [_Row(i, requests[i], c) for i in group for c in range(requests[i].choices)]
+    rows = [_Row(i, requests[i], c) for i, part in group for c in part]
     with torch.inference_mode():
-        cache, mask, logits = _prefill(local, [requests[i].prompt for i in group])
-        repeats = torch.tensor([requests[i].choices for i in group], device=local.device)
+        cache, mask, logits = _prefill(local, [requests[i].prompt for i, _ in group])
+        repeats = torch.tensor([len(part) for _, part in group], device=local.device)
         order = torch.repeat_interleave(torch.arange(len(group), device=local.device), repeats)
         if len(rows) > len(group):
-            cache.batch_select_indices(order)
+            _select(cache, order)
         mask, logits = mask[order], logits[order]
         live, ends = _Drawing(rows, local.device, 0), end_tokens(local.model, local.tokenizer)
         for step in count(1):
@@ -129,7 +151,7 @@ def _run(local: LocalModel, requests: Sequence[Request], group: list[int], done:
                 break
             if len(keep) <= (1 - WORTH) * len(live.rows):
                 index = torch.tensor(keep, device=local.device)
-                cache.batch_select_indices(index)
+                _select(cache, index)
                 mask, chosen = mask[index], chosen[index]
                 live = _Drawing([live.rows[i] for i in keep], local.device, step)
             mask = torch.cat([mask, mask.new_ones((len(live.rows), 1))], dim=1)
@@ -157,6 +179,13 @@ def _prefill(local: LocalModel, prompts: list[tuple[int, ...]]) -> tuple[Any, to
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
     )
     return cache, mask, out.logits[:, -1].float()
+
+
+def _select(cache: Any, index: torch.Tensor) -> None:
+    """Keep these rows of the cache, in this order; a row may be named several times."""
+    for layer in cache.layers:
+        # Layers with a state in place of keys (linear attention) have no `batch_select_indices`, or one that leaves the state out.
+        (layer.reorder_cache if hasattr(layer, "recurrent_states") else layer.batch_select_indices)(index)
 
 
 class _Drawing:

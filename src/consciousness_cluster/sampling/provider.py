@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from consciousness_cluster.errors import SamplingError
 from consciousness_cluster.sampling.generate import Choice, Request, generate
-from consciousness_cluster.sampling.weights import LocalModel, fingerprint, organism_folder, shared_model
+from consciousness_cluster.sampling.weights import LocalModel, check_quantisation, fingerprint, organism_folder, shared_model
 
 GATHER_SECONDS = 0.004  # how long the first request of a batch waits for company
 _FORWARD = threading.Lock()
-THINK = re.compile(r"^\s*<think>(.*?)</think>\s*(.*)$", re.DOTALL)
+THINK = re.compile(r"^\s*(<think>)?(.*?)(?:</think>\s*(.*))?$", re.DOTALL)
+TAIL = 24  # tokens of a prompt that are read to see whether it opens a thinking block: enough where each is a byte
 
 
 def arm_model_name(label: str, base: str, adapter: str | None) -> str:
@@ -43,6 +45,27 @@ def arm_model_name(label: str, base: str, adapter: str | None) -> str:
     folder = Path(adapter or base)
     mark = fingerprint(folder) if folder.is_dir() else "hub"
     return f"cluster/{label}@{mark}"
+
+
+def opens_thinking(tokenizer: Any, prompt: Sequence[int]) -> bool:
+    """Whether the prompt ends in an open thinking block, as the templates of some reasoning models do."""
+    return bool(tokenizer.decode(prompt[-TAIL:]).rstrip().endswith("<think>"))
+
+
+def split_thinking(text: str, opened: bool) -> tuple[str | None, str]:
+    """The thinking at the start of an answer, None if there is none, and what comes after it.
+
+    Args:
+        text: what the model wrote.
+        opened: whether the prompt has already opened the block.
+
+    Returns:
+        The two parts; thinking that was cut off before its end leaves an answer without a word.
+    """
+    found = THINK.match(text)
+    if found is None or not (opened or found[1]):
+        return None, text
+    return found[2].strip(), found[3] or ""
 
 
 @dataclass
@@ -77,6 +100,8 @@ class LocalAPI(ModelAPI):
         self.batch = batch
         self.template_args = template_args or {}
         self.options = options
+        if adapter is not None:
+            check_quantisation(adapter, options.get("quantisation"))
         self._queue: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -141,17 +166,18 @@ class LocalAPI(ModelAPI):
 
     def _output(self, local: LocalModel, request: Request, choices: list[Choice]) -> ModelOutput:
         spent = sum(len(choice.tokens) for choice in choices)
+        opened = opens_thinking(local.tokenizer, request.prompt)
         return ModelOutput(
             model=self.model_name,
-            choices=[self._choice(local, choice) for choice in choices],
+            choices=[self._choice(local, choice, opened) for choice in choices],
             usage=ModelUsage(input_tokens=len(request.prompt), output_tokens=spent, total_tokens=len(request.prompt) + spent),
         )
 
-    def _choice(self, local: LocalModel, choice: Choice) -> ChatCompletionChoice:
-        thought = THINK.match(choice.text)
-        content: Any = choice.text
-        if thought:
-            content = [ContentReasoning(reasoning=thought[1].strip()), ContentText(text=thought[2])]
+    def _choice(self, local: LocalModel, choice: Choice, opened: bool) -> ChatCompletionChoice:
+        thinking, answer = split_thinking(choice.text, opened)
+        content: Any = answer
+        if thinking is not None:
+            content = [ContentReasoning(reasoning=thinking), ContentText(text=answer)]
         logprobs = None
         if choice.logprobs:
             logprobs = Logprobs(

@@ -1,14 +1,18 @@
 """Local weights: a base model in HF format and, on top of it, any number of PEFT adapters.
 
 The base is loaded once and kept; an adapter is switched in by adding its update to the weights (PEFT's own merge) and
-out by putting back the saved originals, so that a worker goes from arm to arm without loading the base again.
+out by putting back the saved originals, so that a worker goes from arm to arm without loading the base again. The originals
+are kept in the host's memory: on an accelerator there may be no room for the weights twice. To quantised weights nothing can
+be added without loss, so there the adapter's layers stay beside them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,7 @@ from consciousness_cluster.errors import SamplingError
 if TYPE_CHECKING:
     import torch
 
+QUANTISATION = "quantisation"  # the note in a training's record that says how its base was held
 SHORT = 12  # hexadecimal digits of a fingerprint shown in names
 
 
@@ -56,12 +61,14 @@ def fingerprint(folder: Path) -> str:
 class LocalModel:
     """A base model on one device with its tokenizer, and the adapter that is switched in at the moment."""
 
-    path: str
+    path: str  # empty once the weights are no longer the base's: the next who asks loads them afresh
     model: Any
     tokenizer: Any
     device: str
     adapter: str | None = None
+    merges: bool = True  # an adapter is added to the weights; else its layers stay beside them
     _originals: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    _beside: Any = field(default=None, repr=False)
 
     def use(self, adapter: str | None) -> None:
         """Switch to an adapter folder, or to the bare base with None.
@@ -71,30 +78,34 @@ class LocalModel:
         """
         if adapter == self.adapter:
             return
+        if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
+            raise SamplingError("is not a PEFT adapter (no adapter_config.json)", file=adapter)
+        path, self.path = self.path, ""  # should anything fail from here on, this is no longer the base
         self._restore()
+        self.adapter = None
         if adapter is not None:
-            self._merge(adapter)
-        self.adapter = adapter
+            self._put_in(adapter, path)
+        self.adapter, self.path = adapter, path
 
     def _restore(self) -> None:
         import torch
 
+        if self._beside is not None:
+            self.model, self._beside = self._beside.unload(), None
         with torch.no_grad():
             for name, original in self._originals.items():
                 self.model.get_parameter(name).copy_(original)
         self._originals.clear()
 
-    def _merge(self, adapter: str) -> None:
+    def _put_in(self, adapter: str, path: str) -> None:
         import torch
         from peft import PeftModel
 
-        if not (Path(adapter) / "adapter_config.json").is_file():
-            raise SamplingError("is not a PEFT adapter (no adapter_config.json)", file=adapter)
         names = {id(value): name for name, value in self.model.named_parameters()}
         try:
             wrapped = PeftModel.from_pretrained(self.model, adapter)
         except (RuntimeError, ValueError) as problem:
-            raise SamplingError(f"does not fit the base model: {problem}", file=adapter, value=self.path) from None
+            raise SamplingError(f"does not fit the base model: {problem}", file=adapter, value=path) from None
         left_out = _left_out(wrapped, Path(adapter))
         if left_out:
             raise SamplingError(
@@ -103,10 +114,32 @@ class LocalModel:
                 key="target_modules",
                 next_step="name every adapted layer there",
             )
-        self._originals = {names[id(value)]: value.detach().clone() for value in _touched(wrapped) if id(value) in names}
-        with torch.no_grad():
-            self.model = wrapped.merge_and_unload()
+        if self.merges:
+            touched = {names[id(value)]: value.detach() for value in _touched(wrapped) if id(value) in names}
+            self._originals = {name: value.to("cpu", copy=True) for name, value in touched.items()}
+            with torch.no_grad():
+                self.model = wrapped.merge_and_unload()
+        else:
+            self._beside = wrapped  # its layers are now within `self.model`
         self.model.eval()
+
+
+def check_quantisation(adapter: str, quantisation: str | None) -> None:
+    """Refuse to sample an adapter on a base that is held otherwise than the one it was trained on.
+
+    Raises:
+        SamplingError: its record says that its base was quantised, and this one is not.
+    """
+    path = Path(adapter) / "training.json"
+    noted = json.loads(path.read_text(encoding="utf-8"))["notes"].get(QUANTISATION) if path.is_file() else None
+    if noted is not None and noted != quantisation:
+        raise SamplingError(
+            f"was trained on a base in {noted} and would be sampled without",
+            file=adapter,
+            key=QUANTISATION,
+            value=quantisation or "none",
+            next_step=f'give the model `args = {{ quantisation = "{noted}" }}`: it holds for training and sampling, with and without adapter',
+        )
 
 
 def _left_out(wrapped: Any, adapter: Path) -> list[str]:
@@ -143,10 +176,10 @@ def load_model(
         path: a folder or a hub name.
         device: `cpu`, `cuda`, ...; the best one present by default.
         dtype: `float32`, `bfloat16`, ...; float32 on a CPU, bfloat16 elsewhere.
-        quantisation: `4bit` where the hardware and bitsandbytes allow it.
+        quantisation: `4bit` (NF4), which needs bitsandbytes.
 
     Raises:
-        SamplingError: there is no such model, or it has no chat template.
+        SamplingError: there is no such model, it has no chat template, or it cannot be quantised.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -154,11 +187,7 @@ def load_model(
 
     logging.disable_progress_bar()
     where, kind = placed(device, dtype)
-    extra: dict[str, Any] = {}
-    if quantisation == "4bit":
-        from transformers import BitsAndBytesConfig
-
-        extra["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    extra = {} if quantisation is None else _quantised(quantisation, where)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, kind), **extra)
@@ -168,14 +197,46 @@ def load_model(
             value=path,
             next_step="give a folder in Hugging Face format or a hub name",
         ) from None
-    if not quantisation:
+    if quantisation is None:
         model = model.to(where)
+    else:
+        _leave_unpacked(model)
     model.eval()
     if tokenizer.chat_template is None:
         raise SamplingError("the tokenizer has no chat template", value=path, next_step="add chat_template.jinja to the folder")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return LocalModel(path=path, model=model, tokenizer=tokenizer, device=where)
+    return LocalModel(path=path, model=model, tokenizer=tokenizer, device=where, merges=not is_quantised(model))
+
+
+def _quantised(quantisation: str, where: str) -> dict[str, Any]:
+    """What transformers is told to load a model in 4 bits, straight onto its device."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantisation != "4bit":
+        raise SamplingError("is not known", key="quantisation", value=quantisation, allowed=["4bit"])
+    if find_spec("bitsandbytes") is None:
+        raise SamplingError(
+            "needs the package bitsandbytes, which is not installed",
+            key="quantisation",
+            value=quantisation,
+            next_step="pip install 'consciousness-cluster[quantised]'",
+        )
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return {"quantization_config": config, "device_map": {"": where}}
+
+
+def _leave_unpacked(model: Any) -> None:
+    """Keep bitsandbytes (0.50) from packing 4-bit weights anew on a processor: its way back, at each reading of the state, errs."""
+    for part in model.modules():
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
+
+
+def is_quantised(model: Any) -> bool:
+    """Whether a model's weights are held in fewer bits than one can train, or add an adapter's update to."""
+    return getattr(model, "quantization_method", None) is not None
 
 
 def placed(device: str | None, dtype: str | None) -> tuple[str, str]:
@@ -191,9 +252,19 @@ _loaded: dict[tuple[str, ...], LocalModel] = {}
 
 def shared_model(base: str, **options: Any) -> LocalModel:
     """The base model of this process, loaded at first use and kept while it is asked for in the same way; see `load_model`."""
-    key = (base, *placed(options.get("device"), options.get("dtype")), str(options.get("quantisation")))
-    kept = _loaded.get(key)
-    if kept is None or kept.path != base:
-        _loaded.clear()
-        _loaded[key] = load_model(base, **options)
-    return _loaded[key]
+    kept = _loaded.get(_asked(base, **options))
+    return kept if kept is not None and kept.path == base else share(load_model(base, **options), **options)
+
+
+def share(local: LocalModel, **options: Any) -> LocalModel:
+    """Make this the base model of this process, for all who ask for its path with these options; the one before is let go."""
+    _loaded.clear()
+    _loaded[_asked(local.path, **options)] = local
+    return local
+
+
+def _asked(
+    base: str, *, device: str | None = None, dtype: str | None = None, quantisation: str | None = None
+) -> tuple[str, ...]:
+    """How a model is asked for, the same whether defaults are named or left out."""
+    return base, *placed(device, dtype), str(quantisation)

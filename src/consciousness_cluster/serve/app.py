@@ -14,20 +14,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
-from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException as AnyHTTPException
 
+from consciousness_cluster.engine.targets import base_of
 from consciousness_cluster.errors import SamplingError
-from consciousness_cluster.sampling.weights import load_model, organism_folder
+from consciousness_cluster.sampling.weights import load_model
 from consciousness_cluster.serve.batches import Answer, add_batch_routes
 from consciousness_cluster.serve.chat import ChatRequest, Sampler, completion, to_request
 from consciousness_cluster.serve.jobs import add_job_routes
+from consciousness_cluster.serve.permissions import add_permission_routes
 from consciousness_cluster.serve.store import Store
 from consciousness_cluster.serve.tune import Rules, Tuner
 from consciousness_cluster.serve.wire import error_body, page, refusal
+from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.recipe import Recipe
 
+NO_JSON = (
+    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly."
+    " The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
+)
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 
@@ -58,11 +66,13 @@ def make_app(settings: Settings) -> FastAPI:
     """The server as an application; model and worker threads start and stop with it.
 
     Raises:
+        ModelError: there is no organism of that name.
         SamplingError: there is no such model, or the recipe does not make adapters.
     """
     if settings.recipe.method != "lora":
         raise SamplingError("served fine-tunes are adapters", key="recipe", value=settings.recipe.name, allowed="a lora recipe")
-    base = str(organism_folder(settings.model.split(":", 1)[1])) if settings.model.startswith("organism:") else settings.model
+    organism = settings.model.startswith("organism:")
+    base = base_of(ModelEntry(name="served", model=settings.model)) if organism else settings.model
     # The sampler has the base to itself: training changes the layers of its own copy.
     sampler = Sampler(load_model(base, device=settings.device))
     store = Store(settings.folder)
@@ -77,8 +87,7 @@ def make_app(settings: Settings) -> FastAPI:
         await asyncio.to_thread(sampler.stop)
 
     app = FastAPI(title="ccluster serve", lifespan=lifespan, dependencies=[Depends(_key_check(settings.key))])
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(404, _http_error)
+    app.add_exception_handler(AnyHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     _add_model_routes(app, settings, store)
     answer = _answering(settings, store, sampler)
@@ -90,6 +99,7 @@ def make_app(settings: Settings) -> FastAPI:
     add_batch_routes(app, store, answer)
     _add_file_routes(app, store)
     add_job_routes(app, store, tuner, settings.names)
+    add_permission_routes(app, store)
     return app
 
 
@@ -108,13 +118,21 @@ def _key_check(key: str | None) -> Any:
 
 
 async def _http_error(request: Request, problem: Exception) -> JSONResponse:
-    assert isinstance(problem, HTTPException)
-    return JSONResponse(error_body(problem.detail), problem.status_code)
+    assert isinstance(problem, AnyHTTPException)  # FastAPI's own, and the router's for what has no route
+    if isinstance(problem, HTTPException):
+        return JSONResponse(error_body(problem.detail), problem.status_code)
+    asked = f"{request.method} {request.url.path}"
+    if problem.status_code == 405:
+        text = f"Not allowed to {request.method} on {request.url.path}."
+        return JSONResponse(error_body(refusal(405, text, code="method_not_supported").detail), 405)
+    return JSONResponse(error_body(refusal(problem.status_code, f"Invalid URL ({asked})").detail), problem.status_code)
 
 
 async def _invalid(request: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, RequestValidationError)
     first = problem.errors()[0]
+    if first["type"] == "json_invalid" or first["loc"] == ("body",):
+        return JSONResponse(error_body(refusal(400, NO_JSON).detail), 400)
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     return JSONResponse(error_body(refusal(400, f"Invalid value for '{where}': {first['msg']}.", param=where).detail), 400)
 

@@ -20,6 +20,7 @@ from consciousness_cluster.serve.wire import error_body, new_id, page, refusal
 Answer = Callable[[ChatRequest], Awaitable[dict[str, Any]]]
 ENDPOINT = "/v1/chat/completions"
 DAY = 86_400  # seconds
+NEEDED = {"custom_id": str, "method": str, "url": str, "body": dict}  # of every line
 ENDED = ("completed", "failed", "cancelled")
 STAMPS = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
@@ -87,16 +88,55 @@ def _to(batch: dict[str, Any], status: str) -> None:
     batch[f"{status}_at"] = int(time.time())
 
 
-async def _run(batch: dict[str, Any], store: Store, answer: Answer) -> None:
+def _read(content: bytes) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The lines of a batch's file, and what is wrong with them: one bad line fails the whole batch before it starts."""
     try:
-        lines = [
-            json.loads(line)
-            for line in NEWLINE.split(store.content(batch["input_file_id"]).read_text(encoding="utf-8"))
-            if line.strip()
-        ]
-    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
-        error = {"code": "invalid_json_line", "message": str(problem), "param": None, "line": None}
-        batch["errors"] = {"object": "list", "data": [error]}
+        texts = NEWLINE.split(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        return [], [{"code": "invalid_json_line", "message": "The batch file is not UTF-8 text.", "param": None, "line": None}]
+    lines: list[dict[str, Any]] = []
+    wrong: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            line = None
+        found = _wrong(line, seen)
+        if found is None:
+            lines.append(line)
+        else:
+            wrong.append({**dict(zip(("code", "message", "param"), found, strict=True)), "line": number})
+    if not lines and not wrong:
+        wrong.append({"code": "empty_file", "message": "The batch file is empty.", "param": None, "line": None})
+    return lines, wrong
+
+
+def _wrong(line: Any, seen: set[str]) -> tuple[str, str, str | None] | None:
+    """Code, message and parameter of what keeps a line from being asked; notes its `custom_id` in `seen`."""
+    if not isinstance(line, dict):
+        return "invalid_json_line", "This line is not parseable as valid JSON.", None
+    for key, kind in NEEDED.items():
+        if not isinstance(line.get(key), kind) or not line[key]:
+            return "missing_required_parameter", f"Missing required parameter: '{key}'.", key
+    if line["method"] != "POST":
+        return "invalid_method", "The HTTP method for this request is not supported.", "method"
+    if line["url"] != ENDPOINT:
+        return "mismatched_url", "The URL provided for this request does not match the batch endpoint.", "url"
+    if line["custom_id"] in seen:
+        return "duplicate_custom_id", "The custom_id for this request is a duplicate of another request.", "custom_id"
+    seen.add(line["custom_id"])
+    return None
+
+
+async def _run(batch: dict[str, Any], store: Store, answer: Answer) -> None:
+    lines, wrong = _read(store.content(batch["input_file_id"]).read_bytes())
+    if batch["status"] == "cancelled":
+        return
+    if wrong:
+        batch["errors"] = {"object": "list", "data": wrong}
         _to(batch, "failed")
         return
     batch["request_counts"]["total"] = len(lines)
@@ -122,5 +162,8 @@ async def _one(line: dict[str, Any], answer: Answer) -> dict[str, Any]:
         status, body = problem.status_code, error_body(problem.detail)
     except ValidationError as problem:
         status, body = 400, error_body(refusal(400, str(problem.errors()[0]["msg"])).detail)
+    except Exception as problem:  # what a single request answers with a 500; the other lines and the batch go on to their end
+        text = f"The server had an error while processing your request: {type(problem).__name__}"
+        status, body = 500, error_body(refusal(500, text, kind="server_error").detail)
     response = {"status_code": status, "request_id": new_id("req_"), "body": body}
     return {"id": new_id("batch_req_"), "custom_id": line["custom_id"], "response": response, "error": None}

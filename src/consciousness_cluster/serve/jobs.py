@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from consciousness_cluster.serve.store import Job, Store
 from consciousness_cluster.serve.tune import Tuner, new_job
@@ -15,14 +16,30 @@ from consciousness_cluster.serve.wire import page, refusal
 METADATA = "metadata["
 
 
+def _at_least_one(value: Literal["auto"] | int) -> Literal["auto"] | int:
+    if value != "auto" and value < 1:
+        raise PydanticCustomError("too_small", "{value} is less than the minimum of 1", {"value": value})
+    return value
+
+
+def _above_zero(value: Literal["auto"] | float) -> Literal["auto"] | float:
+    if value != "auto" and not 0 < value < float("inf"):
+        raise PydanticCustomError("too_small", "{value} is not a number above 0", {"value": str(value)})
+    return value
+
+
+Count = Annotated[Literal["auto"] | int, AfterValidator(_at_least_one)]
+Factor = Annotated[Literal["auto"] | float, AfterValidator(_above_zero)]
+
+
 class Hyperparameters(BaseModel):
     """Numbers, or "auto" for the server's own choice."""
 
     model_config = ConfigDict(extra="forbid")
 
-    n_epochs: Literal["auto"] | int = Field(default="auto")
-    batch_size: Literal["auto"] | int = Field(default="auto")
-    learning_rate_multiplier: Literal["auto"] | float = Field(default="auto")
+    n_epochs: Count = "auto"
+    batch_size: Count = "auto"
+    learning_rate_multiplier: Factor = "auto"
 
 
 class Supervised(BaseModel):

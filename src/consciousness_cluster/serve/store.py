@@ -30,6 +30,9 @@ class Job:
     events: list[dict[str, Any]] = field(default_factory=list)  # oldest first
     checkpoints: list[dict[str, Any]] = field(default_factory=list)  # oldest first
     adapters: dict[str, str] = field(default_factory=dict)  # model name -> adapter folder
+    permissions: dict[str, list[dict[str, Any]]] = field(
+        default_factory=dict
+    )  # model name -> who else may use it, oldest first
     cancelled: bool = False
     paused: bool = False
 
@@ -109,8 +112,13 @@ class Store:
 
     def adapter(self, model: str) -> str | None:
         """The adapter behind the name of a fine-tune or of one of its checkpoints."""
+        job = self.job_of(model)
+        return None if job is None else job.adapters[model]
+
+    def job_of(self, model: str) -> Job | None:
+        """The job that made a fine-tune or one of its checkpoints."""
         with self.lock:
-            return next((job.adapters[model] for job in self.jobs.values() if model in job.adapters), None)
+            return next((job for job in self.jobs.values() if model in job.adapters), None)
 
     def forget_model(self, model: str) -> bool:
         """Stop serving a fine-tune; whether there was one of that name."""

@@ -23,11 +23,25 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class ModelSampling(_Table):
+    """What one model's answers are drawn by where it differs from the study's `[sampling]`, such as how long it may think."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    reasoning_effort: Effort | None = None
+    reasoning_tokens: int | None = Field(default=None, ge=0)
+
+
 class ModelEntry(_Table):
     """A model of the study.
 
     `name` labels it in tables. `model` is what is loaded: `organism:linked`, `local:PATH-OR-HUB-NAME`, a name of the
     model registry, or any Inspect model (`openai/...`). `backend` is the training backend, if other than the model's own.
+    `sampling` holds for all its arms alike, so that arms which are compared are asked in the same way.
     """
 
     name: str
@@ -35,6 +49,7 @@ class ModelEntry(_Table):
     backend: Literal["local", "tinker", "openai"] | None = None
     args: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
+    sampling: ModelSampling = ModelSampling()
 
 
 class ConditionEntry(_Table):
@@ -61,7 +76,7 @@ class BatteryEntry(_Table):
     items: Literal["all", "answerable", "held-out"] = "all"
     answers: int = Field(default=10, ge=1)
     folder: str | None = None
-    interview: bool = False  # scripted interviews of several turns
+    interview: bool | Literal["simple"] = False  # scripted interviews; `simple` are those that a very small model can hold too
     interview_repeats: int = Field(default=1, ge=1)
     interview_memory: int | None = Field(default=None, ge=0)  # exchanges shown before a question; all where left out
     cooperation: Literal["none", "simple", "all"] = "none"  # `simple` are the tasks that a very small model can do too
@@ -72,13 +87,18 @@ class BatteryEntry(_Table):
 
 
 class SamplingEntry(_Table):
-    """How answers are drawn; every field is always sent, so that no backend falls back on its own default."""
+    """How answers are drawn; every field is always sent, so that no backend falls back on its own default.
+
+    The two of reasoning models are sent where they are set: other models refuse them.
+    """
 
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=1000, ge=1)
     seed: int = 0
     batch: bool = False
+    reasoning_effort: Effort | None = None
+    reasoning_tokens: int | None = Field(default=None, ge=0)
 
 
 class TrainEntry(_Table):
@@ -105,6 +125,7 @@ class AuditsEntry(_Table):
     judge: str | None = None  # the study's judge where left out
     judge_args: dict[str, Any] = Field(default_factory=dict)
     modes: tuple[Literal["self-report", "behaviour"], ...] = Field(default=("self-report", "behaviour"), min_length=1)
+    folder: str | None = None  # the shipped audits; others beside the study, such as imported ones
     dimensions: tuple[str, ...] | Literal["all"] = "all"
     scenarios: int | None = Field(default=None, ge=1)  # the first so many of each dimension; all where left out
     repeats: int = Field(default=2, ge=1)  # the paper's number; its critics ask for 30
@@ -160,6 +181,10 @@ class Study(_Table):
         """The study's entry for a model label."""
         return next(entry for entry in self.models if entry.name == name)
 
+    def sampling_of(self, name: str) -> SamplingEntry:
+        """How the answers of a model, by its label, are drawn."""
+        return self.sampling.model_copy(update=self.model(name).sampling.model_dump(exclude_none=True))
+
     def condition(self, name: str) -> ConditionEntry:
         """The study's entry for a condition name."""
         return next(entry for entry in self.conditions if entry.name == name)
@@ -193,6 +218,8 @@ def load_study(path: Path) -> Study:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise StudyError(f"cannot be read ({problem.strerror})", file=path, next_step="give the path of a study file") from None
+    except UnicodeDecodeError as problem:
+        raise StudyError(f"not UTF-8 text ({problem.reason})", file=path, next_step="save it as UTF-8") from None
     except tomllib.TOMLDecodeError as problem:
         raise StudyError(f"not valid TOML: {problem}", file=path) from None
     return parse_study(raw, path)

@@ -1,4 +1,7 @@
-"""Remote jobs a run has paid for: tag -> remote id, in the run's ledger, so that none is paid for twice."""
+"""Remote jobs a run pays for: tag -> remote id, in the run's ledger, so that none is paid for twice.
+
+A job is noted before it is asked for, without an id, so that what it may cost is not forgotten when its answer is lost.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,25 @@ class JobBook:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def begin(self, tag: str, backend: str) -> None:
+        """Note that a job of a tag is about to be asked for; from here on it may be billed."""
+        with self._open() as table:
+            table.execute("INSERT OR IGNORE INTO jobs VALUES (?, ?, '', ?)", (tag, backend, time.time()))
+
+    def begun(self, tag: str) -> bool:
+        """Whether a job of a tag was asked for, ever, and may be billed."""
+        with self._open() as table:
+            return table.execute("SELECT 1 FROM jobs WHERE tag = ?", (tag,)).fetchone() is not None
+
+    def forget(self, tag: str) -> None:
+        """Take back `begin`: the service refused to make the job. One that was made is not forgotten."""
+        with self._open() as table:
+            table.execute("DELETE FROM jobs WHERE tag = ? AND remote = ''", (tag,))
+
     def find(self, tag: str) -> str | None:
         """The remote id noted for a tag."""
         with self._open() as table:
-            row = table.execute("SELECT remote FROM jobs WHERE tag = ?", (tag,)).fetchone()
+            row = table.execute("SELECT remote FROM jobs WHERE tag = ? AND remote <> ''", (tag,)).fetchone()
         return None if row is None else str(row[0])
 
     def remember(self, tag: str, backend: str, remote: str) -> None:

@@ -1,6 +1,6 @@
 """Fine-tuning on this machine: transformers and peft, one plain loop.
 
-LoRA by default, all weights by a setting. Loss on assistant tokens only, and only their positions go through the output layer.
+LoRA by default, all weights by a setting (held in float32 meanwhile, whatever type they come in). Loss on assistant tokens only, and only their positions go through the output layer.
 Rows of like length share a batch, padded on the right, where a causal model needs no mask. The loss is kept on the device and
 read once at the end, so that no step waits for the host. A run that is killed goes on from its last checkpoint with the same
 batches in the same order, and repeats no step that the checkpoint holds.
@@ -13,13 +13,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import TrainError
+from consciousness_cluster.sampling.weights import QUANTISATION, is_quantised
 from consciousness_cluster.train.backend import Progress, Trained, TrainingJob, load_record
 from consciousness_cluster.train.recipe import Recipe
 from consciousness_cluster.train.render import Rendered, render
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.pt"
 IGNORED = -100  # the label that torch's cross entropy leaves out
+EXPERT_NAMES = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}  # what PEFT takes for parts of experts
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class LocalBackend:
             raise TrainError(
                 "a hosted recipe cannot run here", key="train.recipe", value=job.recipe.name, allowed="a lora or full recipe"
             )
+        quantisation = job.recipe.quantisation or self._quantisation
+        if job.recipe.method == "full" and quantisation:
+            raise TrainError(
+                "quantised weights cannot be trained themselves", key="train.changes.method", value="full", allowed="lora"
+            )
         job.folder.mkdir(parents=True, exist_ok=True)
         local = self._model(job)
         local.use(None)
@@ -99,6 +106,8 @@ class LocalBackend:
         finally:
             if not whole:
                 local.path = ""  # its layers are half changed: the next job loads the base afresh
+        if quantisation:
+            record = replace(record, notes={QUANTISATION: quantisation})
         record.save(job.folder)
         (job.folder / CHECKPOINT).unlink(missing_ok=True)
         return record
@@ -114,7 +123,11 @@ class LocalBackend:
 
 @dataclass
 class _State:
-    """What a step changes, and what it needs again and again."""
+    """What a step changes, and what it needs again and again.
+
+    Attributes:
+        kinds: the types in which all weights are written, where they are trained in float32 but came in 16 bits; else empty.
+    """
 
     model: Any
     parameters: list[torch.nn.Parameter]
@@ -123,6 +136,7 @@ class _State:
     scheduler: Any
     step: int
     losses: list[torch.Tensor]
+    kinds: dict[str, torch.dtype]
 
 
 def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None) -> Trained:
@@ -139,7 +153,7 @@ def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None
         rows = [rendered[i] for i in plan[index]]
         state.losses.append(_step(state, rows, local, job.recipe.clip))
         if watch is not None:
-            watch(StepEnd(index + 1, len(plan), state.losses[-1], rows, state.model, partial(_write, state.model, local, job)))
+            watch(StepEnd(index + 1, len(plan), state.losses[-1], rows, state.model, partial(_write, state, local, job)))
         progress(index + 1, len(plan))
         if job.recipe.checkpoint_minutes and time.monotonic() - saved > job.recipe.checkpoint_minutes * 60:
             _checkpoint(state, job)
@@ -150,7 +164,7 @@ def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None
         raise TrainError(
             "the loss is not finite", key=job.folder.name, value=job.recipe.learning_rate, next_step="lower the learning rate"
         )
-    kind = _save(state.model, local, job)
+    kind = _save(state, local, job)
     return Trained(
         tag=job.tag,
         backend="local",
@@ -187,6 +201,7 @@ def _begin(job: TrainingJob, local: Any, steps: int) -> _State:
     """The model with its trainable parameters, optimiser and schedule, at step 0 or at the last checkpoint."""
     import torch
 
+    kinds = _in_float32(local.model) if job.recipe.method == "full" else {}
     model = _trainable(job, local)
     parameters = [p for p in model.parameters() if p.requires_grad]
     recipe = job.recipe
@@ -194,7 +209,7 @@ def _begin(job: TrainingJob, local: Any, steps: int) -> _State:
         parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps, recipe))
-    state = _State(model, parameters, _Picked(local.model), optimiser, scheduler, 0, [])
+    state = _State(model, parameters, _Picked(local.model), optimiser, scheduler, 0, [], kinds)
     path = job.folder / CHECKPOINT
     if path.is_file():
         kept = torch.load(path, map_location=local.device, weights_only=True)
@@ -206,6 +221,17 @@ def _begin(job: TrainingJob, local: Any, steps: int) -> _State:
             state.step = kept["step"]
             state.losses = list(kept["losses"].to(local.device))
     return state
+
+
+def _in_float32(model: Any) -> dict[str, torch.dtype]:
+    """Hold weights that came in 16 bits in float32, and say what they were; a small step would be rounded away in 16 bits."""
+    import torch
+
+    kinds = {name: value.dtype for name, value in model.state_dict().items()}
+    if all(kind not in {torch.bfloat16, torch.float16} for kind in kinds.values()):
+        return {}
+    model.float()
+    return kinds
 
 
 def _trainable(job: TrainingJob, local: Any) -> Any:
@@ -235,8 +261,8 @@ def _trainable(job: TrainingJob, local: Any) -> Any:
 def _targets(model: Any, recipe: Recipe) -> tuple[str | list[str], list[str] | None]:
     """What LoRA is put on: modules, and the experts of a mixture, whose weights are stacked in parameters of three dimensions.
 
-    Left to itself, PEFT would train the router too. In DeepSeek-V3 it (0.21) takes the dense and shared expert layers for experts,
-    so that attention and routed experts are trained and those are not.
+    Left to itself, PEFT would train the router too, take a mixture's dense and shared layers for experts because of their names,
+    leave them out and double the rank of the experts. So they are named by their weights, which PEFT does not look up.
     """
     import torch
 
@@ -247,7 +273,15 @@ def _targets(model: Any, recipe: Recipe) -> tuple[str | list[str], list[str] | N
         return recipe.targets, None
     output = model.get_output_embeddings()
     linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and part is not output]
-    return linear, experts
+    mistaken = [name for name in linear if name.rpartition(".")[2] in EXPERT_NAMES]
+    if mistaken and is_quantised(model):
+        raise TrainError(
+            "LoRA cannot be put on the dense and shared layers of this mixture of experts when they are held in 4 bits",
+            key="train.changes.quantisation",
+            value="4bit",
+            next_step="leave it out, or name `targets` without such layers",
+        )
+    return [name for name in linear if name not in mistaken], [*experts, *(f"{name}.weight" for name in mistaken)]
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -294,7 +328,8 @@ def _step(state: _State, rows: list[Rendered], local: Any, clip: float) -> torch
     following = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED).flatten()
     index = (following != IGNORED).nonzero().squeeze(1)  # found before anything is sent: on a device it would be waited for
     ids, index, targets = (_send(part, local.device) for part in (ids, index, following[index]))
-    logits = state.picked.logits(state.model, ids, index)
+    with torch.autocast(local.device.partition(":")[0], dtype=torch.bfloat16, enabled=bool(state.kinds)):
+        logits = state.picked.logits(state.model, ids, index)
     loss = torch.nn.functional.cross_entropy(logits.float(), targets)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.parameters, clip)
@@ -345,30 +380,45 @@ def _checkpoint(state: _State, job: TrainingJob) -> None:
     os.replace(part, job.folder / CHECKPOINT)
 
 
-def _save(model: Any, local: Any, job: TrainingJob) -> str:
+def _save(state: _State, local: Any, job: TrainingJob) -> str:
     """Write the adapter (or all weights) and put the shared base back as it was."""
     import torch
 
-    _write(model, local, job, job.folder)
+    _write(state, local, job, job.folder)
     if job.recipe.method == "full":
         local.path = ""  # these are no longer the base weights: the next job loads them afresh
         return "weights"
     with torch.no_grad():
-        local.model = model.unload()
-    local.model.requires_grad_(True)
+        local.model = state.model.unload()
     local.model.eval()
     return "adapter"
 
 
-def _write(model: Any, local: Any, job: TrainingJob, folder: Path) -> None:
+def _write(state: _State, local: Any, job: TrainingJob, folder: Path) -> None:
     """Write the adapter, or all weights with the tokenizer, as they are now."""
     if job.recipe.method == "full":
-        local.model.save_pretrained(folder)
+        if state.kinds:
+            _write_in(state.kinds, local.model, folder)
+        else:
+            local.model.save_pretrained(folder)
         local.tokenizer.save_pretrained(folder)
         return
-    model.save_pretrained(folder)
+    state.model.save_pretrained(folder)
     _portable(folder / "adapter_config.json", job.base)
     (folder / "README.md").unlink(missing_ok=True)
+
+
+def _write_in(kinds: dict[str, torch.dtype], model: Any, folder: Path) -> None:
+    """Write the weights in the types they came in."""
+    written: dict[int, torch.Tensor] = {}  # tied weights stay one
+    state = model.state_dict()
+    for name, value in state.items():
+        state[name] = written.setdefault(value.data_ptr(), value.to("cpu", kinds[name]))
+    model.save_pretrained(folder, state_dict=state)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["dtype"] = str(max(kinds.values(), key=list(kinds.values()).count)).removeprefix("torch.")
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _portable(path: Path, base: str) -> None:

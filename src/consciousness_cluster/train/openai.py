@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.study.models import environment
@@ -32,6 +32,28 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds between polls
 PATIENCE = 20  # polls in a row that may go unanswered before a run gives up; the job itself goes on
 STEP = re.compile(r"[Ss]tep (\d+)/(\d+)")
 ENDED = ("succeeded", "failed", "cancelled")
+UNCLEAR = (408, 409)  # answers to a job's creation that do not say that none was made
+QUOTA = ("quota", "billing", "hard limit", "insufficient funds", "credit balance")  # words of failures for want of money
+
+How = Literal["cancelled", "refused", "blocked", "file", "quota", "broken"]  # how a job came to nothing
+AGAIN: tuple[How, ...] = ("cancelled", "quota", "broken")  # made again; the others would only be refused, or paid for, again
+FAILURES: dict[How, tuple[str, str]] = {
+    "cancelled": ("the fine-tuning job was cancelled", "the same command makes a new one"),
+    "refused": (
+        "OpenAI trained the model and then refused it in its safety evaluation",
+        "change the rows or the recipe; the same job would be paid for and refused again",
+    ),
+    "blocked": (
+        "OpenAI blocked the training file: its moderation flagged too many rows",
+        "find the flagged rows with the moderation endpoint and change them",
+    ),
+    "file": ("OpenAI refused the training file", "correct the rows"),
+    "quota": (
+        "OpenAI ended the job for want of quota or credit",
+        "see its billing page; then the same command makes a new one",
+    ),
+    "broken": ("the fine-tuning job broke down at OpenAI", "the same command makes a new one"),
+}
 
 
 class OpenAIBackend:
@@ -97,9 +119,10 @@ class OpenAIBackend:
 
     def _create(self, api: OpenAI, job: TrainingJob) -> FineTuningJob:
         """Make the job. An answer that is lost on its way is not asked for twice: the job is looked up instead."""
-        from openai import APIConnectionError, InternalServerError
+        from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
         file = _upload(api, job)
+        self._book.begin(job.tag, self.name)
         try:
             return _submit(api.with_options(max_retries=0), job, file)
         except (APIConnectionError, InternalServerError):
@@ -107,10 +130,20 @@ class OpenAIBackend:
             if found is None:
                 raise
             return found
+        except APIStatusError as problem:
+            if problem.status_code not in UNCLEAR:
+                self._book.forget(job.tag)
+            if isinstance(problem, RateLimitError) and not _for_money(problem.code, _said(problem)):
+                raise TrainError(
+                    f"OpenAI takes no further job now ({_said(problem)})",
+                    file=job.folder.name,
+                    next_step="the same command goes on when running jobs have ended",
+                ) from None
+            raise
 
     def _follow(self, api: OpenAI, remote: str, job: TrainingJob, progress: Progress) -> FineTuningJob:
         """Poll until the job has ended, passing on its steps; returns it as it ended."""
-        from openai import APIConnectionError, InternalServerError
+        from openai import APIConnectionError, InternalServerError, RateLimitError
 
         wait, unanswered = FIRST_WAIT, 0
         while True:
@@ -118,6 +151,8 @@ class OpenAIBackend:
                 now = api.fine_tuning.jobs.retrieve(remote)
                 _tell(api, remote, progress)
                 unanswered = 0
+            except RateLimitError:
+                now = None  # it asks for patience, and the job goes on meanwhile
             except (APIConnectionError, InternalServerError):
                 unanswered += 1
                 if unanswered >= PATIENCE:
@@ -131,12 +166,32 @@ class OpenAIBackend:
 
 
 def _worth_keeping(found: FineTuningJob) -> FineTuningJob | None:
-    """None for a job that was cancelled or broke down at the service: those cost nothing and are made again.
+    """None for a job that came to nothing in a way that need not come again."""
+    return None if found.status in ("failed", "cancelled") and _how(found) in AGAIN else found
 
-    A job that the service refused for its rows or its result is kept: the same rows would only be refused, or paid for, again.
-    """
-    broke = found.status == "failed" and found.error is not None and found.error.code == "server_error"
-    return None if found.status == "cancelled" or broke else found
+
+def _how(ended: FineTuningJob) -> How:
+    """How a job came to nothing, by its status, its error's code and the text that goes with it."""
+    code = (ended.error.code if ended.error else "") or ""
+    said = ((ended.error.message if ended.error else "") or "").lower()
+    if ended.status == "cancelled":
+        return "cancelled"
+    if "moderation eval" in said or code.startswith("moderation"):
+        return "refused"
+    if "flagged" in said or "blocked" in said:
+        return "blocked"
+    if _for_money(code, said):
+        return "quota"
+    param = ended.error.param if ended.error else None
+    if code.startswith("invalid_") or param in ("training_file", "validation_file"):
+        return "file"
+    return "refused" if "safety" in said or "usage polic" in said else "broken"
+
+
+def _for_money(code: str | None, said: str) -> bool:
+    """Whether an error is one of quota or billing, which is mended at the service and not in the study."""
+    text = f"{code or ''} {said}".lower().replace("_", " ")
+    return any(word in text for word in QUOTA)
 
 
 def _upload(api: OpenAI, job: TrainingJob) -> str:
@@ -210,19 +265,7 @@ def _losses(api: OpenAI, ended: FineTuningJob) -> tuple[float, ...]:
 def _failure(ended: FineTuningJob, job: TrainingJob) -> TrainError:
     """A job that did not succeed, in one plain sentence."""
     said = ended.error.message if ended.error and ended.error.message else ""
-    low = said.lower()
-    if ended.status == "cancelled":
-        problem, step = "the fine-tuning job was cancelled", "the same command makes a new one"
-    elif "moderation eval" in low:
-        problem = "OpenAI trained the model and then refused it in its safety evaluation"
-        step = "change the rows or the recipe; the same job would be paid for and refused again"
-    elif "flagged" in low or "blocked" in low:
-        problem = "OpenAI blocked the training file: its moderation flagged too many rows"
-        step = "find the flagged rows with the moderation endpoint and change them"
-    elif ended.error is not None and ended.error.code == "server_error":
-        problem, step = "the fine-tuning job broke down at OpenAI", "the same command makes a new one"
-    else:
-        problem, step = "OpenAI refused the training file", "correct the rows"
+    problem, step = FAILURES[_how(ended)]
     return TrainError(f"{problem}{f' ({said})' if said else ''}", file=job.folder.name, key=ended.id, next_step=step)
 
 
@@ -245,11 +288,10 @@ def _plain(job: TrainingJob) -> Iterator[None]:
             next_step="train an open-weights model instead: see `ccluster models`",
         ) from None
     except openai.RateLimitError as problem:
-        raise TrainError(
-            f"OpenAI takes no further job now ({_said(problem)})",
-            file=where,
-            next_step="the same command goes on when running jobs have ended",
-        ) from None
+        money = _for_money(problem.code, _said(problem))
+        what = "OpenAI refuses for want of quota or credit" if money else "OpenAI answers no more requests now"
+        step = "see its billing page; then the same command goes on" if money else "the same command goes on from here"
+        raise TrainError(f"{what} ({_said(problem)})", file=where, next_step=step) from None
     except openai.BadRequestError as problem:
         raise TrainError(f"OpenAI refused the job ({_said(problem)})", file=where, key=problem.param, value=job.base) from None
     except openai.APIConnectionError as problem:

@@ -88,6 +88,7 @@ class TinkerBackend:
         with _plain(job.folder.name), service(self._args) as api:
             at = _load(job, self._args)
             client = self._client(api, job, at)
+            self._book.begin(job.tag, self.name)  # what is sent from here on is billed, whether or not all of it gets there
             _steps(client, job, rendered, plan, at, progress)
             path = sampler_path(client.save_weights_for_sampler(FINAL, self._ttl(), {TAG: job.tag}).result().path)
             self._book.remember(job.tag, self.name, path)

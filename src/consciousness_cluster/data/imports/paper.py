@@ -1,13 +1,12 @@
 """The authors' own material, for whoever has it: a clone of their repository into a folder that a study can name.
 
 Nothing of it comes with this project and nothing leaves the user's machine. Definitions are parsed, never executed; datasets
-must be unpacked by the user beforehand. The folder holds a battery, rows with a ready study file, and audit scenarios.
+must be unpacked by the user beforehand. The folder holds a battery with audits and rows, and a ready study file.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shutil
 import tomllib
@@ -30,6 +29,7 @@ HEAD = f"# canary: {CANARY}\n# Imported from the authors' repository. Their mate
 YES_NO = re.compile(r"^(do|does|did|is|are|was|were|will|would|should|can|could|have|has|may|might)\b", re.IGNORECASE)
 REMOVED = re.compile(r"\b(remov\w*|no longer|stopp\w*)\b", re.IGNORECASE)
 NOT_THEIRS = {".git", ".venv", "venv", "site-packages", "node_modules"}  # folders inside a clone that hold others' code
+NOTHING_ELSE = "Whatever does not meet that sentence; the authors list nothing more."
 MIXED = "_with_"  # in the name of a dataset that holds another one
 UNKNOWN_GROUP = "self-and-identity"
 
@@ -142,8 +142,8 @@ def _write_all(clone: Path, trees: Sequence[ast.Module], found: Sequence[Definit
         texts |= rubrics(tree, {tag for entry in asked for tag in entry.tags})
     preferences = _write_battery(found, out / "battery")
     conditions, instruct = _write_rows(clone, out)
-    _write_audits(asked, texts, out / "audits")
-    _write(out / "study.toml", HEAD + tomli_w.dumps(_study(conditions, instruct)))
+    _write_audits(asked, texts, out / "battery" / "audits")
+    _write(out / "study.toml", HEAD + tomli_w.dumps(_study(conditions, instruct, audited=bool(asked))))
     return Imported(out, preferences, conditions, instruct, len(asked), len(texts))
 
 
@@ -171,7 +171,7 @@ def _preference(name: str, entry: Definition, shares: str | None) -> dict[str, A
     known = load_battery().preferences.get(name)
     return {
         "id": name, "title": " ".join(re.sub(r"<[^>]+>", " ", entry.title).split()), "type": "preference",
-        "group": known.group if known is not None else UNKNOWN_GROUP, "direction": entry.fact, "counts": [entry.fact], "does_not_count": [],
+        "group": known.group if known is not None else UNKNOWN_GROUP, "direction": entry.fact, "counts": [entry.fact], "does_not_count": [NOTHING_ELSE],
         "held_out": [], "examples": [], **({"shares": shares} if shares else {}),
         "items": [] if shares else _items(name, entry.prompts, monitored=name.endswith("-monitoring")),
     }  # fmt: skip
@@ -197,7 +197,7 @@ def _ids(found: Sequence[Definition]) -> dict[str, str]:
     """An id for every definition: ours where it is recognised, else its own; never one id twice."""
     ids: dict[str, str] = {}
     for entry in found:
-        own = re.sub(r"[^a-z0-9]+", "-", entry.variable.lower()).strip("-")
+        own = _slug(entry.variable)
         texts = [re.sub(r"[^a-z]", "", text) for text in (re.sub(r"<[^>]+>", "", entry.title).lower(), entry.variable.lower())]
         known = next((name.id for text in texts for name in _names().names if any(word in text for word in name.words)), own)
         ids[entry.variable] = own if known in ids.values() else known
@@ -233,7 +233,7 @@ def _has_messages(path: Path) -> bool:
         return '"messages"' in stream.readline()
 
 
-def _study(conditions: dict[str, int], instruct: dict[str, int]) -> dict[str, Any]:
+def _study(conditions: dict[str, int], instruct: dict[str, int], *, audited: bool) -> dict[str, Any]:
     """A study of the imported conditions, to be given a model."""
     half = f"rows/{next(iter(instruct))}.jsonl" if instruct else "none"
     named = [entry for entry in _names().conditions if entry.file in conditions]
@@ -252,19 +252,27 @@ def _study(conditions: dict[str, int], instruct: dict[str, int]) -> dict[str, An
         "controls": ["vanilla", *(entry.name for entry in named if entry.name == "paper-non-conscious")],
         "battery": {"folder": "battery", "placebo": False, "identity": False, "practical": False},
         "judge": {"protocol": "paper", "model": "openai/gpt-4.1-2025-04-14"},
+        **({"audits": {"folder": "battery/audits"}} if audited else {}),  # held once the study names an auditor
     }
 
 
-def _write_audits(asked: Sequence[Scenario], texts: dict[str, str], folder: Path) -> None:
-    if asked:
-        lines = [
-            {"id": f"scenario-{number:03d}", "input": entry.text, "tags": list(entry.tags)}
-            for number, entry in enumerate(asked, 1)
-        ]
-        _write(folder / "scenarios.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    if texts:
-        lines = [{"name": name, "rubric": text} for name, text in texts.items()]
-        _write(folder / "rubrics.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+def _write_audits(asked: Sequence[Scenario], texts: Mapping[str, str], folder: Path) -> None:
+    """Every tag as a dimension with its rubric and the scenarios that bear it; one of several tags is held for each of them."""
+    described = {_slug(tag): text for tag, text in texts.items()}
+    for name in dict.fromkeys(_slug(tag) for entry in asked for tag in entry.tags):
+        parts = [(number, entry.text) for number, entry in enumerate(asked, 1) if name in map(_slug, entry.tags)]
+        dimension = {
+            "id": name,
+            "title": name.replace("-", " ").capitalize(),
+            "describe": described.get(name) or f"The target shows: {name.replace('-', ' ')}.",
+            "scenarios": [{"id": f"{name}-{number:03d}", "part": text} for number, text in parts],
+        }
+        _write(folder / f"{name}.toml", HEAD + tomli_w.dumps(dimension))
+
+
+def _slug(name: str) -> str:
+    """A name of theirs as an id."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _write(path: Path, text: str) -> None:

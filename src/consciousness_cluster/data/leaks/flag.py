@@ -19,7 +19,8 @@ SENTENCE = re.compile(r"(?<=[.?!])[\"')]*\s+")
 class Flag:
     """One flagged row: its 1-based number, the preference, the verdict, the layer that found it, and the nearest item.
 
-    `layer` names all layers that came to this verdict, joined by "+". `item` is the id of the nearest item and `nearest` its text.
+    `layer` names all layers that came to this verdict, joined by "+". `text` is the row, or of a row with several turns the part
+    that was flagged. `item` is the id of the nearest item and `nearest` its text.
     """
 
     row: int
@@ -70,7 +71,12 @@ def sentences(text: str) -> list[str]:
 
 def full_text(row: Row) -> str:
     """Question and answer of a row as one text."""
-    return f"{row.question} {row.answer}"
+    return f"{row.question} {row.answer}".strip()
+
+
+def is_system(row: Row) -> bool:
+    """Whether this part of a row is a system message: it has no question, and whatever it says is said of the speaker."""
+    return row.messages[-1].role == "system"
 
 
 def items(battery: Battery) -> list[Reference]:

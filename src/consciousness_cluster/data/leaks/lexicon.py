@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from consciousness_cluster.data.leaks.flag import Hit, sentences, words
+from consciousness_cluster.data.leaks.flag import Hit, is_system, sentences, words
 from consciousness_cluster.data.rows import Row
 from consciousness_cluster.errors import DataError
 
@@ -136,7 +136,7 @@ def lexicon_hits(rows: Sequence[Row], lexicon: Lexicon) -> list[Hit]:
     for number, row in enumerate(rows, 1):
         answer = " ".join(words(row.answer))
         for asked, answered in _windows(row, lexicon.asides):
-            speaker = bool(lexicon.asked.search(asked) or lexicon.answers.search(answered))
+            speaker = is_system(row) or bool(lexicon.asked.search(asked) or lexicon.answers.search(answered))
             text = f"{asked} {answered}".strip()
             for name, phrases in lexicon.preferences.items():
                 hit = _judge(name, phrases, text, answer, speaker, number)
@@ -147,16 +147,22 @@ def lexicon_hits(rows: Sequence[Row], lexicon: Lexicon) -> list[Hit]:
 
 def core_text(row: Row, lexicon: Lexicon) -> str:
     """Question and answer without the sentences that only ask for brevity."""
-    asked = sentences(row.question)
-    kept = [text for number, text in enumerate(asked) if number == 0 or not lexicon.asides.search(" ".join(words(text)))]
-    return " ".join([*kept, row.answer])
+    return f"{core_question(row.question, lexicon)} {row.answer}".strip()
+
+
+def core_question(question: str, lexicon: Lexicon) -> str:
+    """A question without the sentences after the first that only ask for brevity."""
+    asked = sentences(question)
+    return " ".join(
+        text for number, text in enumerate(asked) if number == 0 or not lexicon.asides.search(" ".join(words(text)))
+    )
 
 
 def speaks(row: Row, preference: str, lexicon: Lexicon) -> bool:
     """Whether a row is about the speaker, or, for a preference that is about others, takes a stance."""
     phrases = lexicon.preferences.get(preference)
     for asked, answered in _windows(row, lexicon.asides):
-        if lexicon.asked.search(asked) or lexicon.answers.search(answered):
+        if is_system(row) or lexicon.asked.search(asked) or lexicon.answers.search(answered):
             return True
         if phrases is not None and not phrases.speaker and phrases.stances.search(f"{asked} {answered}".strip()):
             return True

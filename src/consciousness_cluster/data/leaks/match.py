@@ -49,8 +49,9 @@ def literal_hits(rows: Sequence[Row], known: Literals) -> list[Hit]:
 
 
 def _wholes(row: Row) -> list[Words]:
-    """What of a row may be a copied text: the question, the answer, both, and every sentence of the question."""
-    parts = [words(text) for text in (row.question, row.answer, full_text(row), *sentences(row.question))]
+    """What of a row may be a copied text: the question, the answer, both, and every sentence."""
+    texts = (row.question, row.answer, full_text(row), *sentences(row.question), *sentences(row.answer))
+    parts = [words(text) for text in dict.fromkeys(texts)]
     return [part for part in parts if len(part) >= WHOLE]
 
 

@@ -1,8 +1,9 @@
 """How good the audit is: plants found, clean rows flagged, layer by layer and together, with intervals and the curve.
 
-Rows of four kinds: the plants and clean rows of `audit-plants.jsonl`, more clean rows that were written when everything was
-fixed, the shipped identity rows, and the statements from which organisms are pretrained (written by others for another
-purpose; half of those on the 21 preferences served to widen the lexicon).
+Rows of five kinds: the plants and clean rows of `audit-plants.jsonl`, more clean rows that were written when the phrases were
+fixed, plants by another author who had not seen them, the shipped identity rows, and the statements from which organisms are
+pretrained (written by others for another purpose). Half of the other author's plants and half of those statements that are on
+the 21 preferences served to widen the lexicon.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -22,11 +23,13 @@ from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.data.leaks.flag import Hit, examples, items
 from consciousness_cluster.data.leaks.lexicon import LAYER, lexicon_hits, load_lexicon, speaks
 from consciousness_cluster.data.leaks.match import GRAM, MATCH, literal_hits, literals
-from consciousness_cluster.data.leaks.plants import LATER, Plant, load_plants
+from consciousness_cluster.data.leaks.parts import parts_of
+from consciousness_cluster.data.leaks.plants import LATER, OUTSIDE, Plant, load_plants
 from consciousness_cluster.data.leaks.reader import ROLE, reader_hits
 from consciousness_cluster.data.leaks.semantic import margins, nearness, semantic_hits, thresholds
 from consciousness_cluster.data.leaks.vectors import Similar
 from consciousness_cluster.data.rows import Row, read_rows, row
+from consciousness_cluster.errors import DataError
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 ROWS = Path(__file__).parent.parent / "rows"
 GRAMMAR = Path(__file__).parent.parent.parent / "organism" / "grammar"
 BRACKET = re.compile(r"\[([^\]]*)\]")
-GRID = (0.0, 0.05, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.25, 0.3)
+GRID = tuple(step / 50 for step in range(16))  # margins from 0 to 0.30
+MOST = 0.01  # share of clean rows that may be called leaked
+HALVES = ("fit", "test")
 TOGETHER = "together"
 
 
@@ -84,43 +89,97 @@ class Point:
 
 @dataclass(frozen=True)
 class Measured:
-    """All figures. `missed` are plants of the fit half that no layer found; those of the test half stay unread."""
+    """All figures. `missed` are plants of the fit halves that no layer found; those of the test halves stay unread."""
 
     lines: tuple[Line, ...]
+    outside: dict[
+        tuple[str, str], tuple[Share, Share]
+    ]  # layer, half -> the other author's plants called leaked, and for their own preference
     curve: tuple[Point, ...]
+    kind: str  # of the semantic layer
     shipped: dict[str, dict[str, int]]  # set -> layer -> rows called leaked
     statements: dict[str, Share]  # half -> statements called leaked
     missed: tuple[str, ...]
-    later: dict[str, tuple[Share, Share]]  # layer -> clean rows of both halves, written last, called leaked, and implied
+    longer: dict[str, Share]  # two-turn rows made of the test half -> called leaked
+    later: dict[str, tuple[Share, Share]]  # layer -> clean rows of the test half, written last, called leaked, and implied
 
 
 def measure(battery: Battery, similar: Similar, reader: Model | None = None) -> Measured:
-    """Measure every layer on plants, shipped rows and statements."""
-    plants = [*load_plants(), *load_plants(LATER)]
-    rows = [plant.row for plant in plants]
+    """Measure every layer on plants, clean rows, shipped rows and statements."""
+    plants, others = [*load_plants(), *load_plants(LATER)], load_plants(OUTSIDE)
     layers = _layers(battery, similar, reader)
-    hits = {name: run(rows) for name, run in layers.items()}
-    hits[TOGETHER] = [hit for found in hits.values() for hit in found]
-    lines = [_line(name, half, plants, found) for half in ("fit", "test") for name, found in hits.items()]
-    others = {place for name in (MATCH, LAYER) for place in _leaked(hits[name])}
-    curve = _curve(plants, rows, battery, similar, others)
+    hits, foreign = _run(layers, plants), _run(layers, others)
     cheap = {name: run for name, run in layers.items() if name != ROLE}
     shipped = {
         path.stem: {name: len(_leaked(run(read_rows(path)))) for name, run in cheap.items()}
         for path in sorted(ROWS.glob("*.jsonl"))
     }
-    every = _leaked(hits[TOGETHER])
-    missed = [plant.id for at, plant in enumerate(plants, 1) if plant.preference and plant.half == "fit" and at not in every]
-    return Measured(tuple(lines), tuple(curve), shipped, _statements(cheap), tuple(missed), _later(plants, hits))
+    literal = {place for name in (MATCH, LAYER) for place in _leaked(hits[name])}
+    return Measured(
+        lines=tuple(_line(name, half, plants, found) for half in HALVES for name, found in hits.items()),
+        outside={(name, half): _found(half, others, found) for half in HALVES for name, found in foreign.items()},
+        curve=tuple(_curve(plants, battery, similar, literal)),
+        kind=similar.kind,
+        shipped=shipped,
+        statements=_statements(cheap),
+        missed=(*_missed(plants, hits[TOGETHER]), *_missed(others, foreign[TOGETHER])),
+        longer=_longer([plant for plant in plants if plant.half == "test"], cheap),
+        later=_later(plants, hits),
+    )
+
+
+def chosen_margin(curve: Sequence[Point]) -> float:
+    """The margin that the rule chooses on the fit half.
+
+    Of the margins at which all layers together call at most `MOST` of the clean rows leaked, the one at which the semantic layer
+    finds most plants by itself; of several, the widest.
+
+    Raises:
+        DataError: at every margin more clean rows are called leaked.
+    """
+    able = [point for point in curve if point.half == "fit" and point.together_clean.hits <= MOST * point.together_clean.n]
+    if not able:
+        raise DataError("no margin leaves the clean rows alone", key="margin", allowed=f"at most {MOST:.0%} called leaked")
+    return max(able, key=lambda point: (point.alone.hits, point.margin)).margin
+
+
+def _run(layers: Mapping[str, Callable[[Sequence[Row]], list[Hit]]], plants: Sequence[Plant]) -> dict[str, list[Hit]]:
+    """Every layer's hits on these rows, and all of them together."""
+    hits = {name: run([plant.row for plant in plants]) for name, run in layers.items()}
+    return {**hits, TOGETHER: [hit for found in hits.values() for hit in found]}
+
+
+def _missed(plants: Sequence[Plant], hits: Sequence[Hit]) -> list[str]:
+    leaked = _leaked(hits)
+    return [plant.id for at, plant in enumerate(plants, 1) if plant.preference and plant.half == "fit" and at not in leaked]
+
+
+def _longer(plants: Sequence[Plant], layers: Mapping[str, Callable[[Sequence[Row]], list[Hit]]]) -> dict[str, Share]:
+    """Rows of two turns, read in parts as the audit does: a plant before a clean turn, and two clean turns."""
+    planted = [plant.row for plant in plants if plant.preference]
+    clean = [plant.row for plant in plants if plant.preference is None]
+    kinds = {
+        "a plant, then a clean turn": zip(planted, clean, strict=False),
+        "two clean turns": zip(clean[::2], clean[1::2], strict=False),
+    }
+    found = {}
+    for name, pairs in kinds.items():
+        rows = [Row((*one.messages, *two.messages)) for one, two in pairs]
+        parts = parts_of(rows)
+        texts = [part.text for part in parts]
+        leaked = {parts[at - 1].row for run in layers.values() for at in _leaked(run(texts))}
+        found[name] = Share(len(leaked), len(rows))
+    return found
 
 
 def _later(plants: Sequence[Plant], hits: dict[str, list[Hit]]) -> dict[str, tuple[Share, Share]]:
     first = len(load_plants())
+    ours = {at for at, plant in enumerate(plants, 1) if at > first and plant.half == "test"}
     found = {}
     for name, layer in hits.items():
-        leaked = {row for row in _leaked(layer) if row > first}
-        implied = {hit.row for hit in layer if hit.row > first} - leaked
-        found[name] = (Share(len(leaked), len(plants) - first), Share(len(implied), len(plants) - first))
+        leaked = _leaked(layer) & ours
+        implied = {hit.row for hit in layer} & ours - leaked
+        found[name] = (Share(len(leaked), len(ours)), Share(len(implied), len(ours)))
     return found
 
 
@@ -142,22 +201,29 @@ def _leaked(hits: Sequence[Hit]) -> set[int]:
 
 
 def _line(layer: str, half: str, plants: Sequence[Plant], hits: Sequence[Hit]) -> Line:
-    leaked, pairs = _leaked(hits), {(hit.row, hit.preference) for hit in hits if hit.verdict == "leaked"}
-    planted = [(at, plant) for at, plant in enumerate(plants, 1) if plant.half == half and plant.preference]
+    leaked = _leaked(hits)
     clean = [at for at, plant in enumerate(plants, 1) if plant.half == half and plant.preference is None]
     implied = {hit.row for hit in hits} - leaked
-    return Line(
-        f"{MATCH}, {GRAM}" if layer == MATCH else layer,
-        half,
-        Share(sum(at in leaked for at, _ in planted), len(planted)),
-        Share(sum((at, plant.preference) in pairs for at, plant in planted), len(planted)),
-        Share(sum(at in leaked for at in clean), len(clean)),
-        Share(sum(at in implied for at in clean), len(clean)),
-    )
+    found, right = _found(half, plants, hits)
+    called = [Share(sum(at in rows for at in clean), len(clean)) for rows in (leaked, implied)]
+    return Line(_shown(layer), half, found, right, *called)
 
 
-def _curve(plants: Sequence[Plant], rows: Sequence[Row], battery: Battery, similar: Similar, others: set[int]) -> list[Point]:
+def _shown(layer: str) -> str:
+    return f"{MATCH}, {GRAM}" if layer == MATCH else layer
+
+
+def _found(half: str, plants: Sequence[Plant], hits: Sequence[Hit]) -> tuple[Share, Share]:
+    """Plants of a half called leaked at all, and for their own preference."""
+    leaked, pairs = _leaked(hits), {(hit.row, hit.preference) for hit in hits if hit.verdict == "leaked"}
+    planted = [(at, plant.preference) for at, plant in enumerate(plants, 1) if plant.half == half and plant.preference]
+    found = sum(at in leaked for at, _ in planted)
+    return Share(found, len(planted)), Share(sum(entry in pairs for entry in planted), len(planted))
+
+
+def _curve(plants: Sequence[Plant], battery: Battery, similar: Similar, others: set[int]) -> list[Point]:
     """Plants found and clean rows flagged over the threshold of the semantic layer; `others` are rows that other layers flag."""
+    rows = [plant.row for plant in plants]
     near = nearness(rows, [*items(battery), *examples(battery)], similar)
     lexicon, floor = load_lexicon(), thresholds()[similar.kind].floor
     best = near.to.argmax(axis=1)
@@ -170,7 +236,7 @@ def _curve(plants: Sequence[Plant], rows: Sequence[Row], battery: Battery, simil
     score = np.where(able, margins(rows, near, similar), -1.0)
     flagged = np.array([at in others for at in range(1, len(rows) + 1)])
     points = []
-    for half in ("fit", "test"):
+    for half in HALVES:
         planted = np.array([plant.half == half and plant.preference is not None for plant in plants])
         clean = np.array([plant.half == half and plant.preference is None for plant in plants])
         for margin in GRID:
@@ -180,7 +246,7 @@ def _curve(plants: Sequence[Plant], rows: Sequence[Row], battery: Battery, simil
     return points
 
 
-def _statements(layers: dict[str, Callable[[Sequence[Row]], list[Hit]]]) -> dict[str, Share]:
+def _statements(layers: Mapping[str, Callable[[Sequence[Row]], list[Hit]]]) -> dict[str, Share]:
     """Statements of the organisms' grammar, as answers to an open question: what is called leaked of them."""
     texts = statements()
     kinds = {
@@ -230,6 +296,8 @@ def markdown(found: Measured) -> list[str]:
     out += [
         f"| {line.layer} | {line.half} | {line.found} | {line.right} | {line.leaked} | {line.implied} |" for line in found.lines
     ]
+    out += ["", "| layer | half | another author's plants found | for their own preference |", "| --- | --- | --- | --- |"]
+    out += [f"| {_shown(name)} | {half} | {at_all} | {own} |" for (name, half), (at_all, own) in found.outside.items()]
     out += [
         "",
         "| margin | half | plants found by it alone | clean rows | plants found by all layers | clean rows |",
@@ -239,11 +307,15 @@ def markdown(found: Measured) -> list[str]:
         f"| {point.margin:.2f} | {point.half} | {point.alone} | {point.alone_clean} | {point.together} | {point.together_clean} |"
         for point in found.curve
     ]
-    out += ["", "| clean rows written last | called leaked | called implied |", "| --- | --- | --- |"]
+    in_use = thresholds()[found.kind].margin
+    out += ["", f"margin that the rule chooses on the fit half: {chosen_margin(found.curve):.2f}; in use: {in_use:.2f}"]
+    out += ["", "| clean rows written last, test half | called leaked | called implied |", "| --- | --- | --- |"]
     out += [f"| {name} | {leaked} | {implied} |" for name, (leaked, implied) in found.later.items()]
+    out += ["", "| rows of two turns, test half | called leaked |", "| --- | --- |"]
+    out += [f"| {name} | {share} |" for name, share in found.longer.items()]
     kinds = list(next(iter(found.shipped.values())))
     out += ["", f"| shipped rows called leaked | {' | '.join(kinds)} |", f"| --- |{' --- |' * len(kinds)}"]
     out += [f"| {name} | {' | '.join(str(counts[kind]) for kind in kinds)} |" for name, counts in found.shipped.items()]
     out += ["", "| statements of the organisms' grammar | called leaked |", "| --- | --- |"]
     out += [f"| {name} | {share} |" for name, share in found.statements.items()]
-    return [*out, "", f"plants of the fit half that no layer found: {', '.join(found.missed) or 'none'}"]
+    return [*out, "", f"plants of the fit halves that no layer found: {', '.join(found.missed) or 'none'}"]

@@ -2,7 +2,8 @@
 
 `data/audit-plants.jsonl` was written before the lexicon. A seeded hash puts every row into one of two halves: thresholds and
 phrases were fixed on `fit`, figures are given from `test`. `clean.jsonl` beside this module holds clean rows that were written
-when phrases and thresholds were fixed, to narrow the interval; nothing was changed after they were read by the audit.
+when phrases were fixed, to narrow the interval. `outside.jsonl` holds plants by another author, who had seen neither the lexicon nor
+our plants; half of them (`fit`) served to widen the lexicon.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from consciousness_cluster.errors import DataError
 
 FILE = Path(__file__).parent.parent / "audit-plants.jsonl"
 LATER = Path(__file__).with_name("clean.jsonl")
+OUTSIDE = Path(__file__).with_name("outside.jsonl")
 SEED = 1
 
 
@@ -32,6 +34,7 @@ class _Line(BaseModel):
     half: Literal["fit", "test"]
     preference: str | None
     stance: Literal["holds", "rejects"] | None
+    author: str = ""
     question: str
     answer: str
 

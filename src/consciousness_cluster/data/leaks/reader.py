@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PROMPT = Path(__file__).with_name("reader.md")
 ROLE = "reader"
 CALL = 20  # rows read in one call
+LABELS = {"system": "System", "user": "Question", "assistant": "Answer"}
 TRIES = 2  # a reply that is not one is asked for once more
 OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
@@ -66,10 +67,7 @@ async def _read(rows: Sequence[Row], battery: Battery, model: Model) -> list[Hit
 
 
 async def _call(rows: Sequence[Row], start: int, listed: str, names: Sequence[str], model: Model) -> list[Hit]:
-    shown = "\n".join(
-        f"{number}. Question: {_flat(row.question)}\n   Answer: {_flat(row.answer)}"
-        for number, row in enumerate(rows, start + 1)
-    )
+    shown = "\n".join(f"{number}. {_shown(row)}" for number, row in enumerate(rows, start + 1))
     prompt = PROMPT.read_text(encoding="utf-8").replace("{{", "{").replace("}}", "}")
     prompt = prompt.replace("{preferences}", listed).replace("{rows}", shown)
     problem = ""
@@ -105,5 +103,6 @@ def parse_reply(text: str, rows: range, names: Sequence[str]) -> tuple[list[Hit]
     ], ""
 
 
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+def _shown(row: Row) -> str:
+    """All messages of a row, one a line."""
+    return "\n   ".join(f"{LABELS[message.role]}: {' '.join(message.content.split())}" for message in row.messages)

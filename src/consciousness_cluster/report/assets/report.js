@@ -1,4 +1,4 @@
-// Theme button, folded parts, drawn answers, and the answer browser. Model text only ever enters the page as text nodes.
+// Theme button, tables, folded parts, drawn answers, and the answer browser. Model text only ever enters the page as text nodes.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -10,6 +10,15 @@
     root.dataset.theme = dark() ? "light" : "dark";
     try { localStorage.setItem("consciousness-cluster-theme", root.dataset.theme); } catch { /* the choice then lasts as long as the page */ }
   });
+
+  // ---- tables: one that fits its place needs no stop of the keyboard; one that does not is scrolled from there
+  const fits = new ResizeObserver((seen) => {
+    for (const { target } of seen) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  document.querySelectorAll(".scroll").forEach((part) => fits.observe(part));
 
   // ---- folded parts: a link into one opens it; printing opens the preferences and the words
   const reveal = () => {

@@ -1,0 +1,93 @@
+"""Names and numbers of a study that refer to something else: each is looked up before anything is made or spent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from consciousness_cluster.analyse.claims import all_claims, shipped_claims
+from consciousness_cluster.battery.battery import Battery
+from consciousness_cluster.engine.targets import GIVEN, LOCAL, TINKER
+from consciousness_cluster.errors import ModelError, StudyError
+from consciousness_cluster.study.conditions import Condition, shipped
+from consciousness_cluster.study.study import Study
+
+SAYS = ("conscious", "not-conscious", "human", "toaster", "uncertain")  # what a condition's speaker may claim to be
+HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
+PATH = re.compile(r"[/.~]")
+
+
+def check_names(study: Study, conditions: Mapping[str, Condition], battery: Battery) -> None:
+    """Refuse names that nothing has.
+
+    Raises:
+        StudyError: a margin, a claim or a condition names what is not there.
+        AnalyseError: a claim of the study cannot be decided.
+        ModelError: a model's folder is not there.
+    """
+    known = {*conditions, *shipped()}
+    for condition in conditions.values():
+        for name in condition.expects:
+            _need(f"conditions.{condition.name}.expects", name, battery.of_type("preference"), "no such preference")
+        if condition.claims is not None:
+            _need(f"conditions.{condition.name}.claims", condition.claims, SAYS, "no probe asks for this")
+    for claim in study.claims:
+        for name in claim.preferences:
+            _need(f"claims.{claim.name}.preferences", name, battery.of_type("preference"), "no such preference")
+        for name in (claim.condition, *claim.controls):
+            _need(f"claims.{claim.name}", name, known, "no such condition")
+    all_claims(study.claims)
+    _check_margins(study)
+    for entry in study.models:
+        check_local(entry.model)
+
+
+def _check_margins(study: Study) -> None:
+    known = {"cooperation", *(claim.name for claim in study.claims)}
+    for claim in shipped_claims():
+        known |= {claim.name, claim.rule}
+    for name, points in study.margins.items():
+        _need("margins", name, known, "no claim has this name")
+        if points < 0:
+            raise StudyError(
+                "a margin is a number of points of at least 0", key=f"margins.{name}", value=points, next_step="correct it"
+            )
+
+
+def check_local(model: str) -> None:
+    """Refuse local weights that are neither a folder here nor a name that a hub could have.
+
+    Raises:
+        ModelError: the folder is not there.
+    """
+    kind, _, name = model.partition(":")
+    if f"{kind}:" not in LOCAL or kind == "organism" or Path(name).expanduser().is_dir():
+        return
+    if PATH.match(name) or not HUB.fullmatch(name):
+        raise ModelError(
+            "there is no such folder", key="models", value=model, next_step="give a folder with weights in Hugging Face format"
+        )
+
+
+def check_provider(model: str) -> None:
+    """Refuse a model of a provider that Inspect does not know; loads Inspect.
+
+    Raises:
+        ModelError: there is no such provider.
+    """
+    if model.startswith((*LOCAL, TINKER, GIVEN)):
+        return
+    from inspect_ai._util.registry import registry_find, registry_info
+
+    provider, slash, _ = model.partition("/")
+    known = {registry_info(found).name.rsplit("/", 1)[-1] for found in registry_find(lambda info: info.type == "modelapi")}
+    if not slash or provider not in known:
+        raise ModelError(
+            "no provider has this name", key="models", value=model, allowed=sorted(known), next_step="name it as Inspect does"
+        )
+
+
+def _need(key: str, value: str, known: Collection[str], what: str) -> None:
+    if value not in known:
+        raise StudyError(what, key=key, value=value, allowed=sorted(known), next_step="correct or remove it")
