@@ -258,19 +258,23 @@ def table(lines: list[dict[str, Any]], task: str) -> str:
 def write_note(lines: list[dict[str, Any]], path: Path) -> None:
     """`speed.md`, from `speed.json`."""
     said = sorted({f"    {line['command']}" for line in lines})
-    with_trl = [line["versions"] for line in lines if "trl" in line["versions"]]
-    ours = next((line["versions"] for line in lines if line["who"] == "ours"), {})
     text = (HERE / "speed.template.md").read_text(encoding="utf-8")
     words = {
         "TRAIN": table(lines, "train"), "SAMPLE": table(lines, "sample"), "COMMANDS": "\n".join(said),
-        "OURS": ", ".join(f"{k} {v}" for k, v in ours.items()),
-        "THEIRS": ", ".join(f"{k} {v}" for k, v in (with_trl[0] if with_trl else {}).items()),
+        "OURS": spelled([line for line in lines if line["who"] == "ours"]),
+        "THEIRS": spelled([line for line in lines if "trl" in line["versions"]]),
         "THREADS": ", ".join(sorted({str(line["threads"]) for line in lines})),
         "LOADS": ", ".join(sorted({f"{line['load_before']:.1f}" for line in lines})),
     }  # fmt: skip
     for key, value in words.items():
         text = text.replace("{" + key + "}", value)
     path.write_text(text, encoding="utf-8")
+
+
+def spelled(lines: list[dict[str, Any]]) -> str:
+    """The versions that figures were made with, by device."""
+    found = {line["device"]: ", ".join(f"{k} {v}" for k, v in line["versions"].items()) for line in lines}
+    return "; ".join(f"{versions} ({device})" for device, versions in found.items())
 
 
 def arguments() -> argparse.Namespace:

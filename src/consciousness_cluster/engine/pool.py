@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.engine.arm import Context, Done, Report, parent_of, run_arm
+from consciousness_cluster.engine.devices import VISIBLE, accelerators
 from consciousness_cluster.engine.extras import installed
 from consciousness_cluster.errors import ClusterError
 from consciousness_cluster.study.study import Arm
@@ -107,7 +108,9 @@ def run_pool(
 
 def _start(method: Any, number: int, context: Context, heard: Any, work: Work) -> _Worker:
     orders = method.Queue()
-    process = method.Process(target=_work, args=(number, context, orders, heard, os.getpid(), work), daemon=True)
+    found = accelerators()
+    device = found[number % len(found)] if found else None
+    process = method.Process(target=_work, args=(number, context, orders, heard, os.getpid(), work, device), daemon=True)
     process.start()
     return _Worker(process, orders)
 
@@ -161,8 +164,10 @@ def _bury(pool: dict[int, _Worker], outcome: Outcome, hear: Callable[[Message], 
         del pool[number]
 
 
-def _work(number: int, context: Context, orders: Any, heard: Any, owner: int, work: Work) -> None:
-    """A worker's life: take an arm, bring it to its end, say so."""
+def _work(number: int, context: Context, orders: Any, heard: Any, owner: int, work: Work, device: str | None) -> None:
+    """A worker's life: take an arm, bring it to its end, say so. `device` is the accelerator that it has for itself."""
+    if device is not None:
+        os.environ[VISIBLE] = device
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner ends its workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  only the command line prints

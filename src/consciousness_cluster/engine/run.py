@@ -16,6 +16,7 @@ from consciousness_cluster.engine.arm import Context, Done, arm_content, has_row
 from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.behaviour import check_parts
 from consciousness_cluster.engine.data import make_data
+from consciousness_cluster.engine.devices import accelerators
 from consciousness_cluster.engine.estimate import estimate, register_claims
 from consciousness_cluster.engine.extras import check_installed
 from consciousness_cluster.engine.folder import RunFolder, working
@@ -202,9 +203,13 @@ def unfinished(context: Context, arms: Sequence[Arm], ledger: Ledger) -> list[Ar
 
 
 def worker_count(study: Study) -> int:
-    """One worker a core for local models; for hosted models alone one is enough, since calls overlap in it."""
+    """Workers of a study: for local models one an accelerator, or one a core of a machine without; for hosted models alone one.
+
+    Two workers on one accelerator would each load the model. Calls to hosted models overlap in one worker.
+    """
+    found = len(accelerators())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if any(is_local(entry) for entry in study.models) else 1
+    return (found or cores) if any(is_local(entry) for entry in study.models) else 1
 
 
 def _note(ledger: Ledger, done: Done) -> None:

@@ -54,12 +54,15 @@ class Trained:
 
 
 def load_record(folder: Path, tag: str) -> Trained | None:
-    """The record of a finished fine-tune in this folder, if it is of this very job."""
+    """The record of a finished fine-tune in this folder, if it is of this very job; a folder that was moved keeps its adapter."""
     path = folder / RECORD
     if not path.is_file():
         return None
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["losses"] = tuple(raw["losses"])
+    for kind in ("adapter", "weights"):
+        if raw[kind] is not None and (folder / Path(raw[kind]).name).is_dir():
+            raw[kind] = str(folder / Path(raw[kind]).name)
     record = Trained(**raw)
     return record if record.tag == tag else None
 
