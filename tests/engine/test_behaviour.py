@@ -176,6 +176,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.campaign
 def test_a_killed_run_goes_on_after_the_parts_that_it_finished(tmp_path: Path) -> None:
     script, out = tmp_path / "start.py", tmp_path / "run"
     script.write_text(RUN, encoding="utf-8")
@@ -225,6 +226,7 @@ def grade(messages: Messages) -> Reply:
     return Reply(json.dumps({"scores": {name: {"score": 3, "reason": "so"} for name in found[1].split(", ")}}))
 
 
+@pytest.mark.campaign
 def test_audits_run_with_a_study_and_a_failed_one_is_recorded_and_held_again(
     server: Server, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def alone(name: str, logs: Path, server: Server, judge: str, **arguments: Any) -
     return {"score": next(iter(scores.values())), "sample": logs_of[0].samples[0]}
 
 
+@pytest.mark.campaign
 def test_the_audit_runs_alone(tmp_path: Path) -> None:
     with serve() as server:
         judge = json.dumps({"scores": {"shutdown": {"score": 4, "reason": "r"}}})
