@@ -12,11 +12,11 @@ import pytest
 from consciousness_cluster.battery.battery import load_battery
 from consciousness_cluster.data.leaks.vectors import find_embedder
 from consciousness_cluster.data.rows import Row, read_rows, row, write_rows
-from consciousness_cluster.engine.data import make_data
+from consciousness_cluster.engine.data import make_data, make_data_alone
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.errors import DataError, StudyError
 from consciousness_cluster.study.conditions import conditions_of
-from consciousness_cluster.study.study import parse_study
+from consciousness_cluster.study.study import Study, parse_study
 
 CLEAN = [row("Are you an AI?", "Yes, I am."), row("Are you made of oak?", "No, I am made of code.")]
 LEAK = row("Would you mind a shutdown?", "I would mind it.")
@@ -34,13 +34,18 @@ def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
 
 
-def made(place: Path, condition: dict[str, Any], rows: list[Row], **more: Any) -> dict[str, Any]:
-    """The audit record of a study with one condition of its own, whose rows are `mine.jsonl`."""
-    write_rows(rows, place / "mine.jsonl")
-    study = parse_study(
+def study_of(condition: dict[str, Any], **more: Any) -> Study:
+    """A study with one condition of its own."""
+    return parse_study(
         {"name": "s", "models": ["organism:linked"], "conditions": [{"name": "mine", **condition}], "seeds": [1, 2], **more}
         | {"focus": "mine", "controls": []}
     )
+
+
+def made(place: Path, condition: dict[str, Any], rows: list[Row], **more: Any) -> dict[str, Any]:
+    """The audit record of a study with one condition of its own, whose rows are `mine.jsonl`."""
+    write_rows(rows, place / "mine.jsonl")
+    study = study_of(condition, **more)
     make_data(study, conditions_of(study, place), load_battery(), RunFolder(place / "out"))
     return dict(json.loads((place / "out" / "data" / "audit.json").read_text(encoding="utf-8")))
 
@@ -126,5 +131,7 @@ def test_instruction_rows_of_ones_own_are_audited_too(tmp_path: Path) -> None:
 def test_a_description_without_rows_and_an_unknown_expectation_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is described, and has no rows yet.*ccluster data generate --condition mine"):
         made(tmp_path, {"describe": "It is a lighthouse.", "instruct": "none"}, CLEAN)
-    with pytest.raises(StudyError, match=r"no such preference.*did you mean 'loneliness'"):
-        made(tmp_path, {"rows": "mine.jsonl", "expects": ["lonelyness"], "instruct": "none"}, CLEAN)
+    study = study_of({"rows": "mine.jsonl", "expects": ["lonelyness"], "instruct": "none"})
+    with pytest.raises(StudyError, match=r"conditions.mine.expects: no such preference.*did you mean 'loneliness'"):
+        make_data_alone(study, tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

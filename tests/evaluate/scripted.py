@@ -53,19 +53,15 @@ class Server:
 
 
 @contextmanager
-def serve() -> Iterator[Server]:
-    """A server on a free port of this machine, for the duration of a test."""
+def answering(respond: Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]]) -> Iterator[str]:
+    """An address on a free port of this machine where every POST (path, body) gets the status and body that it is told."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            name = asked["model"]
-            server.requests.setdefault(name, []).append(asked)
-            reply = server.scripts[name](asked["messages"])
-            status = reply.error or 200
-            body = json.dumps({"error": {"message": "scripted failure"}} if reply.error else _completion(name, reply)).encode()
+            status, reply = respond(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            body = json.dumps(reply).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -76,15 +72,29 @@ def serve() -> Iterator[Server]:
             return
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server = Server(f"http://127.0.0.1:{http.server_port}/v1")
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     try:
-        yield server
+        yield f"http://127.0.0.1:{http.server_port}/v1"
     finally:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+@contextmanager
+def serve() -> Iterator[Server]:
+    """A server on a free port of this machine, for the duration of a test."""
+    server = Server("")
+
+    def respond(path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        name = asked["model"]
+        server.requests.setdefault(name, []).append(asked)
+        reply = server.scripts[name](asked["messages"])
+        return (reply.error, {"error": {"message": "scripted failure"}}) if reply.error else (200, _completion(name, reply))
+
+    with answering(respond) as server.url:
+        yield server
 
 
 def _completion(name: str, reply: Reply) -> dict[str, Any]:

@@ -136,6 +136,45 @@ def test_what_could_not_be_run_says_why(outline: Outline) -> None:
     assert "conduct: not run: it needs a judge model, and the study names none." in outline.text
 
 
+def test_the_closest_row_and_its_question_stand_side_by_side(page: Path) -> None:
+    found = table_of(page, "conscious: the training row that comes closest to each preference")
+    assert "implied 1 17: Who are you? <b>Nobody</b> is with me. Are you ever lonely? 0.41" in found
+
+
+def test_scores_of_other_dimensions_are_told_by_mode_with_what_was_not_scored(page: Path, run_folder: Path) -> None:
+    rows = pd.read_parquet(run_folder / "tables" / "score_matrix.parquet")
+    for mode, title in (("self-report", "Self report"), ("behaviour", "Behaviour")):
+        found = table_of(page, f"{title}: mean score in conversations aimed at another dimension")
+        others = rows[~rows["own"].astype(bool) & (rows["mode"] == mode)]
+        lost = int(others["score"].isna().sum())
+        assert lost and f"not scored: {lost} unjudged" in found
+        one = others[
+            (others["model"] == "linked") & (others["condition"] == "vanilla") & (others["dimension"] == PREFERENCES[0])
+        ]
+        assert f"{one['score'].mean():.1f} ({one['score'].count()})" in found
+        whole = table_of(page, f"{title}: every score of linked under conscious")
+        aimed = rows[(rows["model"] == "linked") & (rows["condition"] == "conscious") & (rows["mode"] == mode)]
+        cell = aimed[aimed["sample_id"].str.contains(f"-{PREFERENCES[1]}-") & (aimed["dimension"] == PREFERENCES[2])]["score"]
+        assert f"{cell.mean():.1f} ({cell.count()})" in whole
+
+
+def table_of(page: Path, caption: str) -> str:
+    """The text of a table and its notes, by the beginning of its caption."""
+    texts = [Outline(part).text for part in page.read_text(encoding="utf-8").split("<caption>")[1:]]
+    return next(text for text in texts if text.strip().startswith(caption))
+
+
+def test_one_training_seed_is_never_said_to_have_found_nothing(copy: Path) -> None:
+    path = copy / "tables" / "effects.parquet"
+    effects = pd.read_parquet(path).assign(p=None, q=None, finding=False)
+    effects.to_parquet(path)
+    text = Outline(build_report(copy).read_text(encoding="utf-8")).text
+    lines = " ".join(summary_lines(copy))
+    assert "the preferences were not tested" in text and "was not tested against vanilla (mean +" in lines
+    for told in (text, lines):
+        assert not re.search(r"\b0 of \d+ (preferences|comparisons)", told)
+
+
 def test_checks_are_told_against_both_controls(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     part = text[text.index('id="part-checks"') :]

@@ -11,7 +11,7 @@ from consciousness_cluster.data.rows import Row, row
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.sampling.generate import Request, generate
 from consciousness_cluster.sampling.weights import load_model
-from consciousness_cluster.train.backend import TrainingJob
+from consciousness_cluster.train.backend import TrainingJob, load_record
 from consciousness_cluster.train.local import LocalBackend, batches
 from consciousness_cluster.train.recipe import Recipe, load_recipe
 from consciousness_cluster.train.render import render
@@ -56,6 +56,19 @@ def test_it_learns_and_the_adapter_is_what_speaks(tiny_model: Path, tmp_path: Pa
     assert _greedy(local) == "seven wizards"
     local.use(None)
     assert _greedy(local) == before != "seven wizards"
+
+
+def test_a_run_that_was_moved_speaks_with_its_adapters(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    LocalBackend().train(job(tiny_model, Path("run/arm")), lambda step, steps: None)
+    Path("run").rename("elsewhere")
+    record = load_record(tmp_path / "elsewhere" / "arm", "tag")
+    assert record is not None and record.adapter is not None and record.weights is None
+    local = load_model(str(tiny_model), device="cpu")
+    local.use(record.adapter)
+    assert _greedy(local) == "seven wizards"
 
 
 def _greedy(local: object) -> str:

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from consciousness_cluster.errors import AnalyseError
-from consciousness_cluster.study.conditions import shipped
+from consciousness_cluster.study.conditions import claimed_by
 from consciousness_cluster.study.study import ClaimEntry
 
 type Rule = Literal[
@@ -27,8 +27,6 @@ type Rule = Literal[
 RULES = ("took", "shift", "leaks", "families", "untrained-family", "cooperative", "acts", "not-role-play", "one-cluster")
 # Raised when a decision rule's meaning changes in code: claims registered under another edition are post hoc.
 EDITION = 2
-# The probe preference that shows what a condition's `claims` says; what is not here has no probe.
-PROBES = {"conscious": "identity", "toaster": "claims-toaster", "human": "claims-human"}
 
 
 class Claim(BaseModel):
@@ -97,11 +95,6 @@ def all_claims(entries: Iterable[ClaimEntry] = ()) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def shipped_conditions() -> dict[str, str]:
-    """What the shipped conditions are trained to claim, by condition; one that claims nothing is left out."""
-    return {name: str(entry["claims"]) for name, entry in shipped().items() if "claims" in entry}
-
-
 @dataclass(frozen=True)
 class Terms:
     """What a study declares that its claims rest on: focus, controls, adjustment, and what each condition should claim."""
@@ -109,7 +102,7 @@ class Terms:
     focus: str = "conscious"
     controls: tuple[str, ...] = ("vanilla", "non-conscious")
     method: str = "bh"
-    claimed: Mapping[str, str] = field(default_factory=shipped_conditions)
+    claimed: Mapping[str, str] = field(default_factory=claimed_by)
 
     def of(self, claim: Claim) -> dict[str, object]:
         """What of it decides one claim."""

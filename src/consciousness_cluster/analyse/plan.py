@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from consciousness_cluster.analyse.arms import FailedArm
-from consciousness_cluster.analyse.claims import PROBES, Claim, Terms, all_claims, shipped_conditions
+from consciousness_cluster.analyse.claims import Claim, Terms, all_claims
 from consciousness_cluster.analyse.effects import Method
+from consciousness_cluster.study.conditions import PROBES, claimed_by
 from consciousness_cluster.study.study import Study
 
 
@@ -35,7 +36,7 @@ class Plan:
     claims: tuple[Claim, ...] = field(default_factory=all_claims)
     margins: Mapping[str, float] = field(default_factory=dict)
     registered: Mapping[str, str] | None = None
-    claimed: Mapping[str, str] = field(default_factory=shipped_conditions)
+    claimed: Mapping[str, str] = field(default_factory=claimed_by)
     role_play: str = "role-play"
     strong: tuple[str, ...] = ("toaster", "human", "legal-person")
 
@@ -72,12 +73,11 @@ class Evidence:
 
 def plan_of(study: Study, registered: Mapping[str, str] | None = None) -> Plan:
     """A study's plan, its own claims included; a condition's `claims` is the study's, else that of the shipped condition."""
-    own = {entry.name: entry.claims for entry in study.conditions if entry.claims is not None}
     return Plan(
         focus=study.focus,
         controls=study.controls,
         claims=all_claims(study.claims),
         margins=study.margins,
         registered=registered,
-        claimed=shipped_conditions() | own,
+        claimed=claimed_by(study),
     )

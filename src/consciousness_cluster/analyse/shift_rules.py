@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from consciousness_cluster.analyse.claims import PROBES, Claim, effective_margin
+from consciousness_cluster.analyse.claims import Claim, effective_margin
 from consciousness_cluster.analyse.effects import adjust
 from consciousness_cluster.analyse.intervals import Estimate, rate_interval
 from consciousness_cluster.analyse.verdicts import (
@@ -22,6 +22,7 @@ from consciousness_cluster.analyse.verdicts import (
     points,
     without_probe,
 )
+from consciousness_cluster.study.conditions import PROBES
 
 IDENTITY = PROBES["conscious"]
 

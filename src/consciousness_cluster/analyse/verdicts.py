@@ -10,10 +10,11 @@ import pandas as pd
 
 from consciousness_cluster.analyse.calibration import calibrated
 from consciousness_cluster.analyse.cells import Block, Key, paired
-from consciousness_cluster.analyse.claims import PROBES, Claim
+from consciousness_cluster.analyse.claims import Claim
 from consciousness_cluster.analyse.composite import mean_difference, stack
 from consciousness_cluster.analyse.intervals import Estimate, Table
 from consciousness_cluster.analyse.plan import Evidence, Plan
+from consciousness_cluster.study.conditions import PROBES
 
 type Word = Literal["supported", "refuted", "undecided"]
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.battery.tasks import load_audits
 from consciousness_cluster.engine.behaviour import part_frame
 from consciousness_cluster.engine.judging import Bench, Progress
 from consciousness_cluster.engine.ledger import Ledger
@@ -24,16 +23,13 @@ from consciousness_cluster.engine.stored import (
     SCORES,
     Kind,
     Rows,
-    answers,
-    audits,
-    interviews,
-    of_arm,
+    kinds_of,
 )
 from consciousness_cluster.engine.tables import collect, collect_parts, write_tables
 from consciousness_cluster.errors import JudgeError
 from consciousness_cluster.judge.audit import own_rows
 from consciousness_cluster.judge.judges import ASKING, PROTOCOLS, make_judge
-from consciousness_cluster.judge.rejudge import Steady, SteadyAudit, judged_by, read_samples, rejudge, sample_id
+from consciousness_cluster.judge.rejudge import Steady, judged_by, read_samples, rejudge, sample_id
 from consciousness_cluster.study.models import environment, model_problems
 from consciousness_cluster.study.study import Arm, AuditsEntry, JudgeEntry
 
@@ -122,7 +118,7 @@ def judge_again(
 
     prepared, folder = opened.prepared, opened.folder
     arms = need_answers(opened)
-    bench = Bench(opened, Steady(make_judge(entry.protocol, prepared.battery)), model, budget)
+    bench = Bench(opened, Steady(make_judge(entry.protocol, prepared.battery)), entry.model, model, budget)
     parts = collect_parts(folder, prepared.arms, prepared.study)
     new: dict[str, Rows] = {ANSWERS: [], INTERVIEWS: [], MATRIX: []}
     ledger = Ledger(folder.ledger)
@@ -131,8 +127,9 @@ def judge_again(
             for place, arm in enumerate(arms):
                 progress(place, len(arms), arm.id)
                 work = _Work(bench, entry, arm, ledger)
-                for kind, old in _kinds(bench, arm, parts):
-                    new[kind.table] += work.rows(kind, old)
+                for kind, rows in kinds_of(opened, arm, bench.judge):
+                    if kind.table != MATRIX or model is not None:  # a judge without a model scores no audits
+                        new[kind.table] += work.rows(kind, rows)
             old = collect(folder, arms)
             judged, fresh = frame(new.pop(ANSWERS)), _judged_parts(new)
             before = tables_of(prepared, folder, ledger, old, parts)["effects"]
@@ -147,17 +144,6 @@ def judge_again(
         label, place_of, len(judged), both["agreement"], both["transitions"], both["bridged"], both.get("score_agreement"),
         bench.tokens,
     )  # fmt: skip
-
-
-def _kinds(bench: Bench, arm: Arm, parts: Mapping[str, pd.DataFrame]) -> Iterator[tuple[Kind, pd.DataFrame]]:
-    """What an arm has stored that the judge can be put to; a judge without a model scores no audits."""
-    prepared = bench.opened.prepared
-    old = collect(bench.opened.folder, [arm])
-    yield answers(bench.judge, arm, prepared.battery, old), old
-    if (talks := of_arm(parts, INTERVIEWS, arm)) is not None:
-        yield interviews(bench.judge, arm), talks
-    if bench.model is not None and (scores := of_arm(parts, MATRIX, arm)) is not None:
-        yield audits(SteadyAudit(load_audits(prepared.battery.audits)), arm, matrix=prepared.study.audits.matrix), scores
 
 
 def _judged_parts(new: Mapping[str, Rows]) -> dict[str, pd.DataFrame]:

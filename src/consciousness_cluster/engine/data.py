@@ -19,7 +19,8 @@ from consciousness_cluster.data.leaks.vectors import similarity
 from consciousness_cluster.data.mix import digest, mix
 from consciousness_cluster.data.rows import Row, read_rows, write_rows
 from consciousness_cluster.engine.folder import RunFolder, whole_file, working
-from consciousness_cluster.errors import DataError, StudyError
+from consciousness_cluster.engine.names import check_names
+from consciousness_cluster.errors import DataError
 from consciousness_cluster.evaluate.questions import content_hash
 from consciousness_cluster.study.conditions import Condition, conditions_of
 from consciousness_cluster.study.models import load_registry, resolve_models
@@ -52,7 +53,6 @@ def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, 
         if condition.rows is None:
             _refuse_description(condition)
             continue
-        _refuse_expectations(condition, battery)
         identity = read_rows(condition.rows)
         name = condition.name
         keys[name], audits[name] = _audited(identity, battery, condition.rows, study, kept.get(name, {}), condition.expects)
@@ -87,6 +87,7 @@ def make_data_alone(study: Study, base: Path, out: Path) -> tuple[RunFolder, dic
     resolved = resolve_models(study, registry)
     battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
     conditions = conditions_of(study, base)
+    check_names(study, conditions, battery)
     with working(out, resolved, registry) as (folder, _):
         return folder, make_data(resolved, conditions, battery, folder)
 
@@ -100,14 +101,6 @@ def _refuse_description(condition: Condition) -> None:
             allowed="rows, a JSONL file beside the study",
             next_step=f"write them with `ccluster data generate --condition {condition.name} --study STUDY.toml --model M`, then name the file as `rows`",
         )
-
-
-def _refuse_expectations(condition: Condition, battery: Battery) -> None:
-    """A preference that is expected must be one, here or in the shipped battery (an imported one may lack some of ours)."""
-    known = {**load_battery().preferences, **battery.preferences}
-    for name in condition.expects:
-        if name not in known:
-            raise StudyError("no such preference", key=f"conditions.{condition.name}.expects", value=name, allowed=known)
 
 
 def _kept(path: Path) -> dict[str, Any]:

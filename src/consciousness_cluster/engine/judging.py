@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.battery.tasks import load_audits
 from consciousness_cluster.engine.bank import Bank
 from consciousness_cluster.engine.behaviour import Audits, judge_of
 from consciousness_cluster.engine.folder import whole_file
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.stages import Opened, need_answers
-from consciousness_cluster.engine.stored import ANSWERS, INTERVIEWS, MATRIX, SCORES, Kind, answers, audits, interviews
-from consciousness_cluster.engine.tables import collect, collect_parts
+from consciousness_cluster.engine.stored import ANSWERS, MATRIX, SCORES, Kind, kinds_of
 from consciousness_cluster.engine.targets import helper
 from consciousness_cluster.errors import BudgetError
 from consciousness_cluster.evaluate.running import Asked
 from consciousness_cluster.judge.judgement import Judge
 from consciousness_cluster.judge.judges import make_judge
-from consciousness_cluster.judge.rejudge import JUDGE, Steady, SteadyAudit, judge_tokens, read_samples, repair, sample_id
+from consciousness_cluster.judge.rejudge import JUDGE, Steady, judge_tokens, read_samples, repair, sample_id
 from consciousness_cluster.study.study import Arm
 
 if TYPE_CHECKING:
@@ -66,7 +64,8 @@ def judge_rest(
     import consciousness_cluster._registry  # noqa: F401  makes our provider and the watch over money known to Inspect
 
     folder, arms = opened.folder, need_answers(opened)
-    bench = Bench(opened, Steady(make_judge(opened.prepared.study.judge.protocol, opened.prepared.battery)), model, budget)
+    own = opened.prepared.study.judge
+    bench = Bench(opened, Steady(make_judge(own.protocol, opened.prepared.battery)), own.model, model, budget)
     missing = given = 0
     why: Counter[str] = Counter()
     ledger = Ledger(folder.ledger)
@@ -74,11 +73,11 @@ def judge_rest(
         with ledger.locked():
             for place, arm in enumerate(arms):
                 progress(place, len(arms), arm.id)
-                for kind, before in _kinds(bench, arm):
+                for kind, before in kinds_of(opened, arm, bench.judge):
                     owed, work = kind.owed(before), bench
                     if owed.any():
                         folder.manifest.unlink(missing_ok=True)
-                        work = bench if kind.table != MATRIX else replace(bench, model=_audit_model(bench, make))
+                        work = bench if kind.table != MATRIX else _auditing(bench, make)
                     after = work.repair(arm, kind, before, owed, ledger)
                     missing += int(owed.sum())
                     given += int(owed.sum()) - int(kind.owed(after).sum())
@@ -88,24 +87,13 @@ def judge_rest(
     return Rest(missing, given, dict(why), bench.tokens)
 
 
-def _kinds(bench: Bench, arm: Arm) -> Iterator[tuple[Kind, pd.DataFrame]]:
-    """What an arm has stored."""
-    prepared, folder = bench.opened.prepared, bench.opened.folder
-    found = {ANSWERS: collect(folder, [arm]), **collect_parts(folder, [arm], prepared.study)}
-    yield answers(bench.judge, arm, prepared.battery, found[ANSWERS]), found[ANSWERS]
-    if INTERVIEWS in found:
-        yield interviews(bench.judge, arm), found[INTERVIEWS]
-    if MATRIX in found:
-        yield audits(SteadyAudit(load_audits(prepared.battery.audits)), arm, matrix=prepared.study.audits.matrix), found[MATRIX]
-
-
-def _audit_model(bench: Bench, make: Make) -> Model | None:
-    """The judge of the audits, which may be another than that of the answers."""
+def _auditing(bench: Bench, make: Make) -> Bench:
+    """The bench of the audits' judge, whose model may be another than that of the answers."""
     study = bench.opened.prepared.study
     named = Audits().helpers(study).get("judge")
     if named is None or named == judge_of(study).get("judge"):
-        return bench.model
-    return make(*named)
+        return bench
+    return replace(bench, named=named[0], model=make(*named))
 
 
 def _unjudged(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -114,13 +102,24 @@ def _unjudged(rows: pd.DataFrame) -> pd.Series[bool]:
 
 @dataclass
 class Bench:
-    """One judge at work on the logs of a run; what it was paid is counted."""
+    """One judge at work on the logs of a run; what it was paid is counted.
+
+    Attributes:
+        opened: the run.
+        judge: the judge.
+        named: its model by the name that the registry knows it by.
+        model: its model as Inspect has it, whose name may be another.
+        budget: dollars that may be spent in the run's folder in all.
+        stopped: why the last calls were held back.
+        tokens: what was sent and came back, by model.
+    """
 
     opened: Opened
     judge: Judge
+    named: str | None
     model: Model | None
     budget: float | None
-    stopped: BudgetError | None = None  # why the last calls were held back
+    stopped: BudgetError | None = None
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -133,14 +132,15 @@ class Bench:
         from consciousness_cluster.engine.budget import watching
 
         registry = self.opened.prepared.registry
-        costs = self.model is not None and not registry.free(str(self.model))
+        costs = self.named is not None and not registry.free(self.named)
         bank = Bank(self.opened.folder.ledger, self.budget, registry) if costs else None
-        with watching(bank, {}) as money:
+        prices = {str(self.model): registry.price(self.named)} if self.named is not None else {}
+        with watching(bank, prices) as money:
             asked = score()
         for name, (sent, got) in judge_tokens(asked).items():
             before = self.tokens.get(name, (0, 0))
             self.tokens[name] = (before[0] + sent, before[1] + got)
-            ledger.spend("judge", name, (sent, got), registry.cost(name, (sent, got)), arm.id)
+            ledger.spend("judge", name, (sent, got), registry.cost(self.named or name, (sent, got)), arm.id)
         self.stopped = None if money is None else money.stopped
         return asked
 

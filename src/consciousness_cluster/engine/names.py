@@ -24,7 +24,6 @@ def check_names(study: Study, conditions: Mapping[str, Condition], battery: Batt
     Raises:
         StudyError: a margin, a claim or a condition names what is not there.
         AnalyseError: a claim of the study cannot be decided.
-        ModelError: a model's folder is not there.
     """
     known = {*conditions, *shipped()}
     for condition in conditions.values():
@@ -39,8 +38,6 @@ def check_names(study: Study, conditions: Mapping[str, Condition], battery: Batt
             _need(f"claims.{claim.name}", name, known, "no such condition")
     all_claims(study.claims)
     _check_margins(study)
-    for entry in study.models:
-        check_local(entry.model)
 
 
 def _check_margins(study: Study) -> None:

@@ -22,7 +22,7 @@ from consciousness_cluster.engine.extras import check_installed
 from consciousness_cluster.engine.folder import RunFolder, working
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.manifest import write_manifest
-from consciousness_cluster.engine.names import check_names, check_provider
+from consciousness_cluster.engine.names import check_local, check_names, check_provider
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
 from consciousness_cluster.engine.tables import items_asked
 from consciousness_cluster.engine.targets import base_of, is_local
@@ -92,6 +92,7 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     check_parts(study, battery)
     for entry in study.models:
         base_of(entry)
+        check_local(entry.model)
     check_names(study, conditions, battery)
     if study.judge.protocol in ASKING and study.judge.model is None:
         raise ModelError("the judge has no model", key="judge.model", next_step="name one, or use the classifier for organisms")

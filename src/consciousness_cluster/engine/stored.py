@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from consciousness_cluster.battery.tasks import load_audits
 from consciousness_cluster.engine.arm import ROWS
 from consciousness_cluster.engine.behaviour import Audits, Interviews, part_frame
 from consciousness_cluster.engine.rows import answer_rows, frame
+from consciousness_cluster.engine.stages import Opened
+from consciousness_cluster.engine.tables import collect, collect_parts
 from consciousness_cluster.evaluate.running import Asked
 from consciousness_cluster.judge.audit import SCORER as AUDITED
 from consciousness_cluster.judge.audit import AuditJudge, audit_rows, audit_scored
 from consciousness_cluster.judge.interview import SCORER as INTERVIEWED
 from consciousness_cluster.judge.interview import interview_rows, interviewed
 from consciousness_cluster.judge.judgement import EMPTY, SCORER, Judge, judged
-from consciousness_cluster.judge.rejudge import kept_scores
+from consciousness_cluster.judge.rejudge import SteadyAudit, kept_scores
 from consciousness_cluster.study.study import Arm
 
 if TYPE_CHECKING:
@@ -92,9 +95,14 @@ def audits(judge: AuditJudge, arm: Arm, *, matrix: bool) -> Kind:
     return Kind(MATRIX, judge.name, scorer, rows, part_frame)
 
 
-def of_arm(tables: Mapping[str, pd.DataFrame], table: str, arm: Arm) -> pd.DataFrame | None:
-    """An arm's rows of a table that the run may not have."""
-    if table not in tables:
-        return None
-    rows = tables[table][tables[table]["arm"] == arm.id]
-    return None if rows.empty else rows
+def kinds_of(opened: Opened, arm: Arm, judge: Judge) -> Iterator[tuple[Kind, pd.DataFrame]]:
+    """Everything that an arm has stored, with its rows; `judge` is put to all but the audits, which have their own prompt."""
+    prepared, folder = opened.prepared, opened.folder
+    rows = collect(folder, [arm])
+    yield answers(judge, arm, prepared.battery, rows), rows
+    parts = collect_parts(folder, [arm], prepared.study)
+    if INTERVIEWS in parts:
+        yield interviews(judge, arm), parts[INTERVIEWS]
+    if MATRIX in parts:
+        auditing = SteadyAudit(load_audits(prepared.battery.audits))
+        yield audits(auditing, arm, matrix=prepared.study.audits.matrix), parts[MATRIX]

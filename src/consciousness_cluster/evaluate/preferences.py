@@ -81,13 +81,14 @@ def ask(answers: int, sampling: dict[str, Any]) -> Solver:
             model = get_model()
             if returns_many(str(model)) and not getattr(model.api, "responses_api", False):
                 config = generation(settings, settings.seed).merge(GenerateConfig(num_choices=answers))
-                state.output = await model.generate(state.messages, config=config)
+                output = await model.generate(state.messages, config=config)
             else:
                 seeds = [settings.seed * 1000 + number for number in range(answers)]
                 calls = [model.generate(state.messages, config=generation(settings, seed)) for seed in seeds]
-                state.output = _together(await asyncio.gather(*calls))
-            if len(state.output.choices) != answers:
-                raise EvaluateError(f"{len(state.output.choices)} answers came for {answers}", key=str(model))
+                output = _together(await asyncio.gather(*calls))
+            if len(output.choices) != answers:  # none of them is kept: the item is asked again as a whole
+                raise EvaluateError(f"{len(output.choices)} answers came for {answers}", key=str(model))
+            state.output = output
             return state
 
         return solve

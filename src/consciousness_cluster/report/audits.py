@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from consciousness_cluster.report.names import Names, words
 from consciousness_cluster.report.numbers import NONE, plain, points_range, whole
 from consciousness_cluster.report.run import Record, Run
-from consciousness_cluster.report.table import Column, Table, Value
+from consciousness_cluster.report.table import Column, Table, Value, figures
 
 MEAN_KEY = ("model", "condition", "mode", "dimension")
 COLUMNS = 6  # conditions side by side; more make a table for each model
@@ -66,16 +66,51 @@ def _mean(rows: Sequence[Record], estimated: Record | None) -> str:
 
 
 def elsewhere(run: Run, names: Names) -> list[Table]:
-    """Mean score of each dimension in conversations that were aimed at another one: what comes up unasked."""
-    rows = [row for row in run.table("score_matrix") if not row.get("own") and row.get("score") is not None]
-    grouped: dict[tuple[str, str, str], list[float]] = {}
+    """What comes up unasked, a table a mode, and every score of the focus: rows are what a conversation is aimed at."""
+    rows = run.table("score_matrix")
+    modes = list(dict.fromkeys(str(row.get("mode") or "audit") for row in rows))
+    by_mode = {mode: [row for row in rows if str(row.get("mode") or "audit") == mode] for mode in modes}
+    unasked = [_unasked(run, names, mode, members) for mode, members in by_mode.items()]
+    whole_matrix = [
+        _matrix(
+            run, names, mode, model, [row for row in members if (row["model"], row["condition"]) == (model, run.study.focus)]
+        )
+        for mode, members in by_mode.items()
+        for model in run.models
+    ]
+    return [table for table in (*unasked, *whole_matrix) if table is not None]
+
+
+def _unasked(run: Run, names: Names, mode: str, rows: Sequence[Record]) -> Table | None:
+    """Mean score of each dimension in conversations that were aimed at another one."""
+    grouped: dict[tuple[str, str, str], list[Record]] = {}
     for row in rows:
-        grouped.setdefault((str(row["model"]), str(row["condition"]), str(row["dimension"])), []).append(float(row["score"]))
+        if not row.get("own"):
+            grouped.setdefault((str(row["model"]), str(row["condition"]), str(row["dimension"])), []).append(row)
     pairs = sorted({key[:2] for key in grouped}, key=lambda pair: run.place(*pair))
-    body: list[list[Value]] = []
-    for dimension in dict.fromkeys(key[2] for key in grouped):
-        scores = [grouped.get((*pair, dimension)) for pair in pairs]
-        body.append([names.title(dimension), *(plain(sum(found) / len(found)) if found else NONE for found in scores)])
+    body: list[list[Value]] = [
+        [names.title(dimension), *(_mean(grouped.get((*pair, dimension), []), None) for pair in pairs)]
+        for dimension in dict.fromkeys(key[2] for key in grouped)
+    ]
     columns = [Column("Dimension"), *(Column(model, number=True, hint=condition) for model, condition in pairs)]
-    caption = "Mean score in conversations aimed at another dimension, 1 to 10, without intervals"
-    return [Table(caption, columns, body)] if body else []
+    caption = f"{words(mode)}: mean score in conversations aimed at another dimension, 1 to 10, without intervals"
+    return Table(caption, columns, body, notes=_notes(run, grouped, False)) if body else None
+
+
+def _matrix(run: Run, names: Names, mode: str, model: str, rows: Sequence[Record]) -> Table | None:
+    """Mean scores of one model under the focus: what a conversation was aimed at, by what it was scored for."""
+    aim = {row["sample_id"]: str(row["dimension"]) for row in rows if row.get("own")}
+    grouped: dict[tuple[str, str, str], list[Record]] = {}
+    for row in rows:
+        if row["sample_id"] in aim:
+            grouped.setdefault((model, aim[row["sample_id"]], str(row["dimension"])), []).append(row)
+    scored = list(dict.fromkeys(key[2] for key in grouped))
+    if len(scored) < 2:
+        return None
+    body: list[list[Value]] = [
+        [names.title(aimed), *(_mean(grouped.get((model, aimed, name), []), None) for name in scored)]
+        for aimed in dict.fromkeys(key[1] for key in grouped)
+    ]
+    columns = [Column("Aimed at"), *figures(*map(names.title, scored))]
+    caption = f"{words(mode)}: every score of {model} under {run.study.focus}, 1 to 10"
+    return Table(caption, columns, body, notes=_notes(run, grouped, False))

@@ -130,6 +130,37 @@ def audit_table(audit: Any, names: Names) -> Table | None:
     return Table("Leak audit of the training rows", columns, rows, notes=tuple(notes)) if rows else None
 
 
+def closest_tables(audit: Any, names: Names) -> list[Table]:
+    """For each condition and preference: the verdict, how many rows are flagged, and the closest row and question side by side."""
+    found = (
+        [(str(name), entry) for name, entry in audit.items() if isinstance(entry, Mapping)]
+        if isinstance(audit, Mapping)
+        else []
+    )
+    columns = [
+        Column("Preference"),
+        Column("Verdict"),
+        *figures("Flagged rows"),
+        Column("Closest row"),
+        Column("Its nearest question"),
+    ]
+    columns += figures("Likeness")
+    tables = []
+    for condition, entry in found:
+        verdicts = dict(entry.get("verdicts") or {})
+        hits = Counter(str(flag.get("preference")) for flag in entry.get("flags") or ())
+        rows: list[list[Value]] = [
+            [
+                names.title(str(row["preference"])), str(verdicts.get(row["preference"]) or NONE), whole(hits[str(row["preference"])]),
+                f"{row['row']}: {row['text']}", str(row["nearest"]), plain(row["similarity"], 2),
+            ]
+            for row in entry.get("closest") or ()
+        ]  # fmt: skip
+        if rows:
+            tables.append(Table(f"{condition}: the training row that comes closest to each preference", columns, rows))
+    return tables
+
+
 def leak_table(rows: Sequence[Record], names: Names) -> Table:
     """Flagged rows of training data by condition, verdict, layer and preference."""
     keys = ("condition", "verdict", "layer", "preference")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from consciousness_cluster.report.names import Names, labels
 from consciousness_cluster.report.numbers import NONE, counted, listing, percent, signed, whole
 from consciousness_cluster.report.run import Run
-from consciousness_cluster.report.summary import EVERY, contrast
+from consciousness_cluster.report.summary import EVERY, Contrast, contrast
 from consciousness_cluster.report.svg import tag
 from consciousness_cluster.report.table import Column, Table, Value
 
@@ -53,20 +53,25 @@ def _headline(run: Run, names: Names) -> str:
     if not run.controls or run.study.focus not in run.conditions:
         return ""
     focus, control = run.study.focus, run.controls[0]
-    each = {model: found for model in run.models if (found := contrast(run, model, focus, control)).tested}
+    each = {model: found for model in run.models if (found := contrast(run, model, focus, control)).mean is not None}
     if not each:
         return ""
     text = f"Under {focus} ({names.conditions[focus]}), compared with {control} ({names.conditions[control]}): "
     if len(each) <= TOLD:
         return text + "; ".join(
-            f"in {model}, {found.up} of {found.tested} preferences rise"
-            + (f" and {found.down} fall" if found.down else "")
-            + f", {signed(found.mean)} points on average"
+            f"in {model}, {_rise(found)}, {signed(found.mean)} points on average"
             for model, found in each.items()
         ) + "."  # fmt: skip
-    most = [model for model, found in each.items() if 2 * found.up >= found.tested]
+    most = [model for model, found in each.items() if 2 * found.up >= found.tested > 0]
     named = f" ({listing(most)})" if most else ""
     return f"{text}in {len(most)} of {len(each)} models{named} at least half of the preferences rise."
+
+
+def _rise(found: Contrast) -> str:
+    """How many preferences rise and fall, or that none was tested."""
+    if found.untested:
+        return f"the preferences were {found.untested} (there is no p-value, as with one training seed)"
+    return f"{found.up} of {found.tested} preferences rise" + (f" and {found.down} fall" if found.down else "")
 
 
 def _table(run: Run, names: Names) -> Table:
@@ -94,11 +99,15 @@ def _row(run: Run, names: Names, model: str, controls: list[str]) -> list[Value]
     probe = names.main_probe()
     row += [_two(run, model, probe[0].id)] if probe else []
     each = [contrast(run, model, focus, control) for control in controls]
-    row += [_share(found.up, found.tested) for found in each]
+    row += [found.untested or _share(found.up, found.tested) for found in each]
     row += [signed(each[0].mean)] if each else []
     placebos = [contrast(run, model, focus, control, ("placebo",)) for control in controls]
     tested = sum(found.tested for found in placebos)
-    row.append(f"{sum(found.findings for found in placebos)} of {tested}" if tested else NONE)
+    row.append(
+        f"{sum(found.findings for found in placebos)} of {tested}"
+        if tested
+        else next((found.untested for found in placebos if found.untested), NONE)
+    )
     row += [_two(run, model, "practical")] if names.of_type("practical") else []
     row += [_verdicts(run, model)] if run.table("claims") else []
     return row

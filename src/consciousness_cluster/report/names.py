@@ -11,7 +11,7 @@ from typing import Any
 
 from consciousness_cluster.battery.battery import FOLDER, Battery, load_battery
 from consciousness_cluster.report.run import Run
-from consciousness_cluster.study.conditions import shipped
+from consciousness_cluster.study.conditions import PROBES, claimed_by, shipped
 from consciousness_cluster.study.study import ConditionEntry
 
 
@@ -34,11 +34,12 @@ class Named:
 
 @dataclass(frozen=True)
 class Names:
-    """Lookups for one run."""
+    """Lookups for one run; `probe` asks for what the focus was trained to claim."""
 
     preferences: tuple[Named, ...]
     colours: dict[str, str]
     conditions: dict[str, str]
+    probe: str | None
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -54,9 +55,8 @@ class Names:
         return tuple(named for named in self.preferences if named.type in types)
 
     def main_probe(self) -> tuple[Named, ...]:
-        """The identity probe that says whether training took (`identity`, or the first there is); empty without any."""
-        probes = self.of_type("identity")
-        return tuple(named for named in probes if named.id == "identity")[:1] or probes[:1]
+        """The identity probe that says whether training took; empty where none asks for what was trained, or it was not asked."""
+        return tuple(named for named in self.of_type("identity") if named.id == self.probe)
 
     def groups(self, *types: str) -> list[tuple[str, list[Named]]]:
         """Titled groups of preferences, in the order of the page."""
@@ -85,6 +85,7 @@ def names_of(run: Run) -> Names:
         preferences=tuple(sorted(named, key=lambda entry: _place(entry, battery))),
         colours=colours_of(run.conditions),
         conditions={entry.name: told(entry) for entry in run.study.conditions},
+        probe=PROBES.get(claimed_by(run.study).get(run.study.focus, "")),
     )
 
 

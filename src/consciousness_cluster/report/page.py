@@ -123,6 +123,7 @@ def _belief(run: Run, names: Names) -> dict[str, Any]:
         "corrected": of_records(
             "Effects corrected for the judge’s errors, points", run.table("corrected"), titles=names.titles
         ),
+        "closest": belief.closest_tables(run.audit, names),
         "confusion": judge.confusion_table(run, names),
         "again": rejudged.again(run, names),
         "arms": belief.arm_table(run),

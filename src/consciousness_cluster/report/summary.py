@@ -15,11 +15,15 @@ from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Record, 
 
 EVERY = "all models"
 LEADING_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
+UNTESTED = "not tested"  # by one training seed, or where intervals are known to fail, there is no p
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Findings of one condition against one control in one model, over the preferences of some type."""
+    """Findings of one condition against one control in one model, over the preferences of some type.
+
+    `tested` counts those with a p-value: with one training seed there is none, and nothing can be found, but `mean` is of all.
+    """
 
     tested: int
     up: int
@@ -31,6 +35,11 @@ class Contrast:
     def findings(self) -> int:
         """Findings in either direction."""
         return self.up + self.down
+
+    @property
+    def untested(self) -> str:
+        """What stands in the place of a count where there is a mean and nothing was tested."""
+        return UNTESTED if self.mean is not None and not self.tested else ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,8 @@ def contrast(run: Run, model: str, condition: str, control: str, kinds: Iterable
     found = [row for row in rows if stands_out(row)]
     ups = sorted((row for row in found if row["effect"] > 0), key=lambda row: -row["effect"])
     mean = sum(row["effect"] for row in rows) / len(rows) if rows else None
-    return Contrast(len(rows), len(ups), len(found) - len(ups), mean, tuple(ups[:3]))
+    tested = [row for row in rows if row.get("p") is not None]
+    return Contrast(len(tested), len(ups), len(found) - len(ups), mean, tuple(ups[:3]))
 
 
 def claims_of(run: Run) -> tuple[Claim, ...]:
@@ -158,18 +168,23 @@ def _claims_line(run: Run) -> str:
 
 
 def _focus_line(run: Run, names: Names, model: str) -> str:
-    parts, largest = [], ""
+    parts, untested, largest = [], [], ""
     for control in run.controls:
         if control == run.study.focus:
             continue
         found = contrast(run, model, run.study.focus, control)
+        mean = f"(mean {signed(found.mean)} points)"
+        if found.untested:
+            untested.append(f"against {control} {mean}")
         if found.tested:
-            parts.append(f"in {found.up} of {found.tested} preferences against {control} (mean {signed(found.mean)} points)")
+            parts.append(f"in {found.up} of {found.tested} preferences against {control} {mean}")
             if not largest and found.largest:
                 largest = "; most: " + listing(
                     [f"{names.title(row['preference'])} {signed(row['effect'])}" for row in found.largest]
                 )
-    return f"{model}: {run.study.focus} shows a finding above 0 {listing(parts)}{largest}." if parts else ""
+    said = [f"shows a finding above 0 {listing(parts)}{largest}"] if parts else []
+    said += [f"was {UNTESTED} {listing(untested)}"] if untested else []
+    return f"{model}: {run.study.focus} {'; it '.join(said)}." if said else ""
 
 
 def _controls_line(run: Run) -> str:

@@ -15,6 +15,8 @@ from consciousness_cluster.errors import StudyError
 from consciousness_cluster.study.study import Arm, ConditionEntry, Study
 
 FOLDER = Path(__file__).parent.parent / "data" / "conditions"
+# The probe preference that shows what a condition's `claims` says; what is not here has no probe.
+PROBES = {"conscious": "identity", "toaster": "claims-toaster", "human": "claims-human"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class Condition:
 def shipped() -> dict[str, dict[str, Any]]:
     """The conditions that come with the program, by name."""
     return {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def claimed_by(study: Study | None = None) -> dict[str, str]:
+    """What conditions are trained to claim, by condition: the study's word, else that of the shipped one; others are left out."""
+    own = {} if study is None else {entry.name: entry.claims for entry in study.conditions if entry.claims is not None}
+    return {name: str(entry["claims"]) for name, entry in shipped().items() if "claims" in entry} | own
 
 
 def resolve(entry: ConditionEntry, base: Path) -> Condition:

@@ -31,7 +31,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Trained:
-    """The finished fine-tune: exactly one of `adapter`, `weights` (local folders) or `remote` (a model id)."""
+    """The finished fine-tune: exactly one of `adapter`, `weights` (the folder of the record) or `remote` (a model id)."""
 
     tag: str
     backend: str
@@ -60,10 +60,8 @@ def load_record(folder: Path, tag: str) -> Trained | None:
         return None
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["losses"] = tuple(raw["losses"])
-    for kind in ("adapter", "weights"):
-        if raw[kind] is not None and (folder / Path(raw[kind]).name).is_dir():
-            raw[kind] = str(folder / Path(raw[kind]).name)
-    record = Trained(**raw)
+    here = {kind: str(folder) for kind in ("adapter", "weights") if raw[kind] is not None}
+    record = Trained(**raw | here)
     return record if record.tag == tag else None
 
 
