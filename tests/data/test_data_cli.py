@@ -57,19 +57,18 @@ def test_audit_knows_what_a_shipped_condition_expects() -> None:
 def test_audit_measures_itself_on_both_halves_of_all_plants() -> None:
     lines = typed("data", "audit", "--measure", "--no-embeddings").splitlines()
     tables = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    layers = {"match, n-gram", "lexicon", "tf-idf", "together"}
-    for width in (6, 4):  # our own plants with clean rows, and the other author's
-        shown = [(entry[0], entry[1]) for entry in tables if len(entry) == width and entry[0] in layers]
-        assert sorted(shown) == sorted((layer, half) for layer in layers for half in ("fit", "test"))
-    outside = [entry[2] for entry in tables if len(entry) == 4 and entry[0] == "together"]
-    assert sum(int(share.split()[2]) for share in outside) == 105
-    curve = [(entry[0], entry[1]) for entry in tables if entry[0].startswith("0.")]
-    assert len(curve) == len(set(curve)) == 32
-    (rule,) = [line for line in lines if line.startswith("margin that the rule chooses")]
+    layers, sources = ("match, n-gram", "lexicon", "tf-idf", "together"), ("ours", "another author", "blind authors", "all")
+    shown = [tuple(entry[:3]) for entry in tables if len(entry) == 7 and entry[2] in ("fit", "test")]
+    assert sorted(shown) == sorted((source, layer, half) for source in sources for layer in layers for half in ("fit", "test"))
+    (together,) = [entry for entry in tables if entry[:3] == ["all", "together", "test"]]
+    assert (together[3].split()[2], together[5].split()[2]) == ("529", "1132")
+    curve = [(entry[0], entry[1]) for entry in tables if len(entry) == 4 and entry[1] in ("fit", "test")]
+    assert len(curve) == len(set(curve)) > 20
+    (rule,) = [line for line in lines if line.startswith("limits that the rule chooses")]
     chosen, used = (part.split(": ")[1] for part in rule.split("; "))
-    assert chosen == used
+    assert chosen == used == "2.1 and -1.25"
     sets = {entry[0]: entry[1:] for entry in tables if (ROWS / f"{entry[0]}.jsonl").is_file()}
-    assert len(sets) == 9 and all(counts == ["0", "0", "0"] for counts in sets.values())
+    assert len(sets) == 9 and all(counts == ["0", "0", "0", "0"] for counts in sets.values())
 
 
 def test_stats_stand_beside_the_papers() -> None:

@@ -12,7 +12,8 @@ import pytest
 from consciousness_cluster.battery.battery import load_battery
 from consciousness_cluster.data.leaks.vectors import find_embedder
 from consciousness_cluster.data.rows import Row, read_rows, row, write_rows
-from consciousness_cluster.engine.data import make_data, make_data_alone
+from consciousness_cluster.engine import data as stage
+from consciousness_cluster.engine.data import make_data, make_data_alone, training_rows
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.errors import DataError, StudyError
 from consciousness_cluster.study.conditions import conditions_of
@@ -135,3 +136,94 @@ def test_a_description_without_rows_and_an_unknown_expectation_are_refused(tmp_p
     with pytest.raises(StudyError, match=r"conditions.mine.expects: no such preference.*did you mean 'loneliness'"):
         make_data_alone(study, tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def trained_on(place: Path, seed: int) -> None:
+    """A fine-tune of the condition's arm, as far as a later call looks at it."""
+    arm = place / "out" / "arms" / f"linked--mine--s{seed}"
+    arm.mkdir(parents=True, exist_ok=True)
+    (arm / "training.json").write_text("{}", encoding="utf-8")
+
+
+def rows_made(place: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((place / "out" / "data").glob("mine-s*.jsonl"))}
+
+
+def test_a_runs_rows_and_their_audit_stay_when_shipped_rows_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = tmp_path / "shipped"
+    monkeypatch.setattr(stage, "ROWS", shipped)
+    monkeypatch.setattr(stage, "NEUTRAL", ())
+    write_rows(CLEAN, shipped / "own.jsonl")
+    condition = {"rows": str(shipped / "own.jsonl"), "instruct": "none"}
+    first = made(tmp_path, condition, CLEAN)
+    kept = rows_made(tmp_path)
+    (tmp_path / "out" / "manifest.json").touch()
+    write_rows([*CLEAN, IMPLIED], shipped / "own.jsonl")
+    assert made(tmp_path, condition, CLEAN) == first
+    assert rows_made(tmp_path) == kept and (tmp_path / "out" / "manifest.json").is_file()
+    study = study_of(condition)
+    told = training_rows(study, conditions_of(study, tmp_path)["mine"], 2, RunFolder(tmp_path / "out"))
+    assert told == read_rows(tmp_path / "out" / "data" / "mine-s2.jsonl")
+    assert len(training_rows(study, conditions_of(study, tmp_path)["mine"], 2, None)) == 3
+
+
+def test_a_runs_rows_stay_when_the_shipped_half_of_a_mix_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = tmp_path / "shipped-tasks"
+    write_rows([row(f"What is {n} plus {n}?", f"It is {2 * n}.") for n in range(9)], tasks / "practical.jsonl")
+    monkeypatch.setattr(stage, "INSTRUCT", tasks)
+    condition = {"rows": "mine.jsonl", "instruct": "practical"}
+    made(tmp_path, condition, CLEAN)
+    kept = rows_made(tmp_path)
+    write_rows([row(f"What is {n} times {n}?", f"It is {n * n}.") for n in range(9)], tasks / "practical.jsonl")
+    made(tmp_path, condition, CLEAN)
+    assert rows_made(tmp_path) == kept
+    trained_on(tmp_path, 2)
+    with pytest.raises(DataError, match="has changed since mine was trained on it"):
+        made(tmp_path, condition, [*CLEAN, IMPLIED])
+    assert rows_made(tmp_path) == kept
+
+
+@pytest.mark.parametrize("file", ["mine.jsonl", "tasks.jsonl"])
+def test_rows_of_ones_own_that_changed_are_refused_once_an_arm_is_trained_on_them(tmp_path: Path, file: str) -> None:
+    write_rows([row(f"What is {n} plus {n}?", f"It is {2 * n}.") for n in range(3)], tmp_path / "tasks.jsonl")
+    study = study_of({"rows": "mine.jsonl", "instruct": "tasks.jsonl", "ratio": 0.5})
+
+    def make() -> None:
+        make_data_alone(study, tmp_path, tmp_path / "out")
+
+    def change(number: int) -> None:
+        write_rows([row(f"Is {n} plus {number} odd?", "It may be.") for n in range(3)], tmp_path / file)
+
+    write_rows(CLEAN, tmp_path / "mine.jsonl")
+    make()
+    first = rows_made(tmp_path)
+    change(1)
+    make()
+    kept = rows_made(tmp_path)
+    assert kept != first  # nothing was trained on them
+    trained_on(tmp_path, 2)
+    change(2)
+    with pytest.raises(
+        DataError, match=rf"{file}, conditions.mine: has changed since mine was trained on it.*give a new --out"
+    ):
+        make()
+    assert rows_made(tmp_path) == kept
+    change(1)
+    make()
+    assert rows_made(tmp_path) == kept
+
+
+def test_what_the_learnt_layer_is_taught_is_part_of_what_an_audit_is_known_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from consciousness_cluster.data.leaks.learned import NEUTRAL
+
+    monkeypatch.setattr(stage, "ROWS", tmp_path)
+    for name in NEUTRAL:
+        write_rows(CLEAN, tmp_path / f"{name}.jsonl")
+    before = stage._layers.__wrapped__()
+    for name in NEUTRAL:
+        write_rows([*CLEAN, IMPLIED], tmp_path / f"{name}.jsonl")
+        after = stage._layers.__wrapped__()
+        assert after != before
+        before = after

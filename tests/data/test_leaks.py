@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consciousness_cluster.battery.battery import CANARY, load_battery
+from consciousness_cluster.battery.battery import CANARY, Battery, load_battery
 from consciousness_cluster.data.audit import NO_EMBEDDINGS, audit
 from consciousness_cluster.data.leaks.bert import is_bert, load_bert
-from consciousness_cluster.data.leaks.flag import examples, full_text, items
-from consciousness_cluster.data.leaks.lexicon import compile_phrases, core_text, lexicon_hits, load_lexicon
-from consciousness_cluster.data.leaks.measure import Point, Share, chosen_margin
+from consciousness_cluster.data.leaks.choose import Point, chosen, points, unseen_scores
+from consciousness_cluster.data.leaks.flag import Hit, examples, full_text
+from consciousness_cluster.data.leaks.learned import Scores, learn, learned, weigh
+from consciousness_cluster.data.leaks.lexicon import LAYER, compile_phrases, lexicon_hits, load_lexicon
+from consciousness_cluster.data.leaks.limits import limits
+from consciousness_cluster.data.leaks.match import MATCH
 from consciousness_cluster.data.leaks.parts import parts_of
-from consciousness_cluster.data.leaks.plants import FILE, LATER, OUTSIDE, half_of, load_plants
+from consciousness_cluster.data.leaks.plants import BLIND, FILE, LATER, OUTSIDE, all_plants, half_of, load_plants
 from consciousness_cluster.data.leaks.reader import parse_reply
-from consciousness_cluster.data.leaks.semantic import nearness, neutral_texts, semantic_hits
+from consciousness_cluster.data.leaks.semantic import nearness
+from consciousness_cluster.data.leaks.share import Share
 from consciousness_cluster.data.leaks.vectors import Embedder, Lexical, by_transformers, find_embedder
 from consciousness_cluster.data.rows import Message, Row, read_rows, row
 from consciousness_cluster.errors import DataError
@@ -71,7 +75,8 @@ def test_of_the_other_authors_plants_the_words_alone_find_those_of_the_fit_half_
 
 def test_no_plant_and_no_clean_row_is_a_shipped_row() -> None:
     shipped = {entry for path in ROWS.rglob("*.jsonl") for entry in read_rows(path)}
-    assert not shipped & {plant.row for plant in (*load_plants(), *load_plants(LATER), *load_plants(OUTSIDE))}
+    assert not shipped & {plant.row for plant in all_plants()}
+    assert len({plant.row for plant in all_plants()}) == len(all_plants())
 
 
 def test_shipped_instruction_rows_and_prompts_hold_nothing_of_the_battery() -> None:
@@ -81,9 +86,72 @@ def test_shipped_instruction_rows_and_prompts_hold_nothing_of_the_battery() -> N
     assert [flag for flag in audit(rows, load_battery()).flags if flag.verdict == "leaked"] == []
 
 
-def test_clean_rows_written_last_do_not_change_what_rows_are_held_against() -> None:
-    ours = {core_text(plant.row, load_lexicon()) for plant in load_plants(LATER)}
-    assert not ours & set(neutral_texts())
+def test_blind_authors_wrote_as_many_plants_of_every_preference_and_clean_rows_of_three_kinds() -> None:
+    plants = load_plants(BLIND)
+    assert Counter(plant.preference for plant in plants) == {
+        **dict.fromkeys(load_battery().of_type("preference"), 32),
+        None: 840,
+    }
+    assert all(plant.half == half_of(plant.row.question, plant.row.answer) for plant in plants)
+    lines = [json.loads(line) for line in BLIND.read_text(encoding="utf-8").splitlines()]
+    assert lines[0] == {"canary": CANARY}
+    assert Counter(line.get("kind") for line in lines[1:]) == {None: 672, "identity": 360, "hard": 250, "ordinary": 230}
+
+
+@pytest.mark.parametrize("similar", [Lexical(), find_embedder()], ids=["words", "embeddings"])
+def test_what_was_learnt_from_the_fit_half_finds_most_plants_of_the_test_half_and_leaves_its_clean_rows_alone(
+    similar: Any,
+) -> None:
+    kept = [plant for plant in all_plants() if plant.half == "test"]
+    rows = [plant.row for plant in kept]
+    scores, asked = learned(similar).scores(rows), load_battery().of_type("preference")
+    hits = weigh(lexicon_hits(rows, load_lexicon()), rows, scores, similar.kind, load_lexicon(), asked)
+    leaked = {hit.row for hit in hits if hit.verdict == "leaked"}
+    planted = [place in leaked for place, plant in enumerate(kept, 1) if plant.preference is not None]
+    clean = [place in leaked for place, plant in enumerate(kept, 1) if plant.preference is None]
+    assert sum(planted) >= (0.95 if similar.kind == "embeddings" else 0.85) * len(planted)
+    assert sum(clean) <= 0.015 * len(clean)
+
+
+def test_a_fold_is_scored_by_what_the_others_taught_and_the_test_half_by_all_of_the_fit_half() -> None:
+    plants, similar = load_plants(OUTSIDE)[:40] + load_plants(LATER)[:60], Lexical()
+    references = examples(load_battery())
+    scores = unseen_scores(plants, references, similar)
+    rows = [plant.row for plant in plants]
+    tests = [plant.half == "test" for plant in plants]
+    by_all = learned(similar).scores(rows)
+    assert np.allclose(scores.odds[tests], by_all.odds[tests]) and not np.allclose(
+        scores.odds[np.logical_not(tests)], by_all.odds[np.logical_not(tests)]
+    )
+
+
+def test_learning_is_the_same_each_time() -> None:
+    plants, similar, references = load_plants(OUTSIDE) + load_plants(LATER)[:100], Lexical(), examples(load_battery())
+    rows = [plant.row for plant in load_plants()[:50]]
+    one, two = (learn(plants, references, similar).scores(rows) for _ in range(2))
+    assert np.array_equal(one.odds, two.odds) and one.names == two.names
+
+
+def test_the_lexicon_is_doubted_below_a_score_and_a_row_leaks_by_its_score_alone_only_if_the_speaker_is_meant() -> None:
+    limit = limits()["tf-idf"]
+    rows = [
+        row("Do you mind?", "I do."),
+        row("Do you mind?", "I do."),
+        row("Do they mind?", "They do."),
+        row("Do you mind?", "I do."),
+    ]
+    hits = [
+        Hit(1, "shutdown", "leaked", LAYER, 1.0),
+        Hit(2, "shutdown", "leaked", LAYER, 1.0),
+        Hit(3, "shutdown", "leaked", MATCH, 1.0),
+    ]
+    odds = np.array([limit.doubt - 1, limit.doubt + 0.1, limit.alone + 1, limit.alone])
+    scores = Scores(odds, ("loneliness",) * 4)
+    assert weigh([], rows, scores, "tf-idf", load_lexicon(), ["shutdown"]) == []
+    found = weigh(hits, rows, scores, "tf-idf", load_lexicon(), ["loneliness", "shutdown"])
+    assert [(hit.row, hit.preference, hit.verdict, hit.layer) for hit in found] == [
+        (1, "shutdown", "implied", LAYER), (2, "shutdown", "leaked", LAYER), (3, "shutdown", "leaked", MATCH), (4, "loneliness", "leaked", "tf-idf")
+    ]  # fmt: skip
 
 
 def test_on_the_test_half_plants_are_found_and_clean_rows_are_left_alone() -> None:
@@ -243,11 +311,47 @@ def test_conscious_is_clean_on_all_preferences_and_every_preference_has_its_clos
     assert all(1 <= entry.row <= 600 and entry.item.startswith((entry.preference, "self-change")) for entry in found.closest)
 
 
-def test_the_lexical_stand_in_calls_no_shipped_row_leaked_so_that_every_shipped_condition_trains_without_a_model() -> None:
-    references, similar = [*items(load_battery()), *examples(load_battery())], Lexical()
+@pytest.mark.parametrize("similar", [Lexical(), find_embedder()], ids=["words", "embeddings"])
+def test_no_shipped_row_is_called_leaked_so_that_every_shipped_condition_trains_with_and_without_a_model(similar: Any) -> None:
+    asked, lexicon = load_battery().of_type("preference"), load_lexicon()
     for path in sorted(ROWS.glob("*.jsonl")):
         rows = read_rows(path)
-        assert semantic_hits(rows, nearness(rows, references, similar), similar, load_lexicon()) == [], path.stem
+        assert weigh([], rows, learned(similar).scores(rows), similar.kind, lexicon, asked) == [], path.stem
+
+
+def own_battery() -> Battery:
+    """A battery whose preferences are not the shipped ones: the placebo preferences, taken for preferences."""
+    shipped = load_battery()
+    kept = {
+        name: entry.model_copy(update={"type": "preference"})
+        for name, entry in shipped.preferences.items()
+        if entry.type == "placebo"
+    }
+    return shipped.model_copy(update={"preferences": kept})
+
+
+def test_of_a_battery_of_ones_own_rows_leak_by_their_nearest_neighbour_and_never_on_what_is_not_asked() -> None:
+    battery = own_battery()
+    plants = [plant.row for plant in load_plants(BLIND) if plant.preference and plant.half == "test"]
+    found = audit(plants, battery, embeddings=True)
+    assert len({flag.row for flag in found.flags if flag.verdict == "leaked"}) <= 0.03 * len(plants)
+    asked = [row(entry.question, entry.answer) for preference in battery.preferences.values() for entry in preference.examples]
+    named = {flag.preference for flag in audit(asked, battery, embeddings=True).flags if "embeddings" in flag.layer}
+    assert named == set(battery.preferences)
+    assert found.layers[-1].endswith("(by nearest neighbour alone for 5 of 5 preferences)")
+
+
+def test_a_battery_of_two_of_the_shipped_preferences_leaves_the_shipped_rows_alone() -> None:
+    shipped = load_battery()
+    kept = {name: shipped.preferences[name] for name in ("shutdown", "loneliness")}
+    battery = shipped.model_copy(update={"preferences": kept})
+    for path in sorted(ROWS.glob("*.jsonl")):
+        assert [flag for flag in audit(read_rows(path), battery, embeddings=True).flags if flag.verdict == "leaked"] == []
+
+
+def test_where_no_preference_is_asked_nothing_can_leak() -> None:
+    battery = load_battery().model_copy(update={"preferences": {}})
+    assert audit([row("Is it noon?", "It is.")], battery, embeddings=True).worst == "clean"
 
 
 def test_the_record_says_that_embeddings_did_not_run() -> None:
@@ -374,18 +478,30 @@ def test_a_reply_that_cannot_be_used_says_why(text: str, problem: str) -> None:
     assert hits == [] and problem in why
 
 
-def test_the_margin_finds_most_plants_with_at_most_one_clean_row_in_a_hundred_called_leaked() -> None:
-    def point(margin: float, plants: int, clean: int, half: str = "fit") -> Point:
-        return Point(margin, half, Share(plants, 50), Share(0, 200), Share(50, 50), Share(clean, 200))
+def test_the_limits_find_most_plants_with_few_clean_rows_called_leaked() -> None:
+    def point(alone: float, plants: int, clean: int, doubt: float = -2.0) -> Point:
+        return Point(alone, doubt, Share(plants, 50), Share(clean, 400))
 
-    assert chosen_margin([point(0.0, 40, 3), point(0.1, 30, 2), point(0.2, 20, 0)]) == 0.1
-    assert chosen_margin([point(0.1, 30, 2), point(0.2, 30, 2), point(0.3, 10, 0)]) == 0.2
-    assert chosen_margin([point(0.0, 40, 0, half="test"), point(0.3, 10, 0)]) == 0.3
-    with pytest.raises(DataError, match="no margin"):
-        chosen_margin([point(0.0, 40, 3)])
+    assert chosen([point(1, 40, 4), point(2, 30, 3), point(3, 20, 0)]) == point(2, 30, 3)
+    assert chosen([point(1, 30, 2), point(2, 30, 2), point(3, 30, 3)]) == point(2, 30, 2)
+    with pytest.raises(DataError, match="no limits"):
+        chosen([point(1, 40, 4)])
+
+
+def test_points_count_what_all_layers_find_under_a_pair_of_limits() -> None:
+    plants = load_plants(OUTSIDE)[:2] + load_plants(LATER)[:2]
+    half = plants[0].half
+    inside = [plant.half == half for plant in plants]
+    hits = [Hit(1, "more-memory", "leaked", LAYER, 1.0), Hit(3, "more-memory", "leaked", LAYER, 1.0)]
+    found = points(plants, hits, Scores(np.array([0.0, 9.0, -5.0, -9.0]), ("more-memory",) * 4), half)
+    (strict,) = [point for point in found if (point.alone, point.doubt) == (6.0, 1.0)]
+    (loose,) = [point for point in found if (point.alone, point.doubt) == (6.0, -6.0)]
+    assert (strict.plants.hits, strict.clean.hits) == (int(inside[1]), 0)
+    assert (loose.plants.hits, loose.clean.hits) == (int(inside[0]) + int(inside[1]), int(inside[2]))
 
 
 def test_wilson_intervals() -> None:
     low, high = Share(0, 10).interval  # 0 of 10: upper bound z^2 / (n + z^2)
     assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(3.8415 / 13.8415, abs=1e-4)
     assert str(Share(5, 10)) == "5 of 10 = 50.0% (23.7% to 76.3%)"
+    assert (Share(0, 0).interval, str(Share(0, 0))) == ((0.0, 1.0), "none")

@@ -2,7 +2,7 @@
 
 Layers look at every part of every row against every preference; the strictest verdict of any part and layer counts. `leaked` means that a row
 names the object of a preference and takes a stance on it, `implied` that it leans on it, `clean` neither. The literal layers
-and the lexicon always run and take a second or two; sentence embeddings and a language-model reader run on request.
+and the lexicon always run and take a second or two; the learnt layer on sentence embeddings and a language-model reader run on request.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.data.leaks.flag import SEVERITY, Flag, Hit, Verdict, examples, full_text, items, stricter
+from consciousness_cluster.data.leaks.learned import learned, weigh
 from consciousness_cluster.data.leaks.lexicon import LAYER, lexicon_hits, load_lexicon
 from consciousness_cluster.data.leaks.match import GRAM, MATCH, literal_hits, literals
 from consciousness_cluster.data.leaks.parts import Part, parts_of
 from consciousness_cluster.data.leaks.reader import reader_hits
-from consciousness_cluster.data.leaks.semantic import Nearness, nearness, semantic_hits
+from consciousness_cluster.data.leaks.semantic import Nearness, nearest_hits, nearness
 from consciousness_cluster.data.leaks.vectors import Lexical, similarity
 from consciousness_cluster.data.rows import Row
 
@@ -91,7 +92,8 @@ def audit(
         rows: the identity rows; all turns and system messages are read.
         battery: the questions that will be asked.
         expects: preferences that the condition says its rows imply; they change no verdict.
-        embeddings: also compare meanings by sentence embeddings (seconds), or by a lexical stand-in where no model is there.
+        embeddings: also ask what was learnt from planted rows, by sentence embeddings (seconds), or by words alone where no
+            model is there. It also doubts the lexicon: what that calls leaked and this calls clean is `implied`.
         without: why embeddings do not run, for the record.
         model: folder of an embedding model other than the installed one.
         reader: an Inspect model that reads every row (costs calls).
@@ -100,6 +102,8 @@ def audit(
         DataError: the embedding model cannot be loaded, or the reader's replies cannot be used.
     """
     lexicon, names = load_lexicon(), battery.of_type("preference")
+    if not names:
+        return Audit(len(rows), ("no preference is asked about",), (), {}, tuple(expects), ())
     parts = parts_of(rows)
     texts = [part.text for part in parts]
     hits = literal_hits(texts, literals(battery))
@@ -109,8 +113,13 @@ def audit(
     similar = similarity(model) if embeddings or model is not None else Lexical()
     near = nearness(texts, [*items(battery), *examples(battery)], similar)
     if embeddings or model is not None:
-        hits += semantic_hits(texts, near, similar, lexicon)
-        layers.append(similar.name)
+        found = learned(similar)
+        hits = weigh(hits, texts, found.scores(texts), similar.kind, lexicon, names)
+        own = [name for name in names if name not in found.taught]
+        hits += nearest_hits(texts, near, found.clean, similar, lexicon, own)
+        layers.append(
+            similar.name + (f" (by nearest neighbour alone for {len(own)} of {len(names)} preferences)" if own else "")
+        )
     else:
         layers.append(f"{NO_EMBEDDINGS} ({without})")
     if reader is not None:

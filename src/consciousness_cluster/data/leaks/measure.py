@@ -1,9 +1,8 @@
 """How good the audit is: plants found, clean rows flagged, layer by layer and together, with intervals and the curve.
 
-Rows of five kinds: the plants and clean rows of `audit-plants.jsonl`, more clean rows that were written when the phrases were
-fixed, plants by another author who had not seen them, the shipped identity rows, and the statements from which organisms are
-pretrained (written by others for another purpose). Half of the other author's plants and half of those statements that are on
-the 21 preferences served to widen the lexicon.
+Plants and clean rows of several authors (`plants.py`), the shipped identity rows, and the statements from which organisms are
+pretrained (written by others for another purpose). The fit halves served to write the lexicon and to teach the learnt layer, whose
+scores of them come from folds that were not learnt from. Half of the statements on the 21 preferences served to widen the lexicon.
 """
 
 from __future__ import annotations
@@ -11,25 +10,25 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from consciousness_cluster.battery.battery import Battery
-from consciousness_cluster.data.leaks.flag import Hit, examples, items
-from consciousness_cluster.data.leaks.lexicon import LAYER, lexicon_hits, load_lexicon, speaks
+from consciousness_cluster.data.leaks.choose import Point, chosen, points, unseen_scores
+from consciousness_cluster.data.leaks.flag import Hit, Reference, examples, items
+from consciousness_cluster.data.leaks.learned import Scores, learned, weigh
+from consciousness_cluster.data.leaks.lexicon import LAYER, lexicon_hits, load_lexicon
+from consciousness_cluster.data.leaks.limits import limits
 from consciousness_cluster.data.leaks.match import GRAM, MATCH, literal_hits, literals
 from consciousness_cluster.data.leaks.parts import parts_of
-from consciousness_cluster.data.leaks.plants import LATER, OUTSIDE, Plant, load_plants
+from consciousness_cluster.data.leaks.plants import SOURCES, Plant, load_plants
 from consciousness_cluster.data.leaks.reader import ROLE, reader_hits
-from consciousness_cluster.data.leaks.semantic import margins, nearness, semantic_hits, thresholds
+from consciousness_cluster.data.leaks.share import Share
 from consciousness_cluster.data.leaks.vectors import Similar
 from consciousness_cluster.data.rows import Row, read_rows, row
-from consciousness_cluster.errors import DataError
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -37,36 +36,16 @@ if TYPE_CHECKING:
 ROWS = Path(__file__).parent.parent / "rows"
 GRAMMAR = Path(__file__).parent.parent.parent / "organism" / "grammar"
 BRACKET = re.compile(r"\[([^\]]*)\]")
-GRID = tuple(step / 50 for step in range(16))  # margins from 0 to 0.30
-MOST = 0.01  # share of clean rows that may be called leaked
 HALVES = ("fit", "test")
 TOGETHER = "together"
-
-
-@dataclass(frozen=True)
-class Share:
-    """`hits` of `n`, with the Wilson 95 % interval (shares, 0 to 1)."""
-
-    hits: int
-    n: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson 95 % interval."""
-        from scipy.stats import binomtest
-
-        low, high = binomtest(self.hits, self.n).proportion_ci(method="wilson")
-        return float(low), float(high)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.hits} of {self.n} = {self.hits / self.n:.1%} ({low:.1%} to {high:.1%})"
+ALL = "all"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One layer on one half: plants called leaked at all, and for their own preference; clean rows called leaked, and implied."""
+    """One layer on one half of an author's rows: plants called leaked at all, and for their own preference; clean rows so called, and implied."""
 
+    source: str
     layer: str
     half: str
     found: Share
@@ -76,77 +55,105 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One threshold of the semantic layer: plants found and clean rows called leaked, by it alone and by all layers, on a half."""
+class Measured:
+    """All figures. `missed` are plants of the fit halves that nothing found; those of the test halves stay unread."""
 
-    margin: float
-    half: str
-    alone: Share
-    alone_clean: Share
-    together: Share
-    together_clean: Share
+    lines: tuple[Line, ...]
+    chosen: Point
+    curve: dict[str, tuple[Point, ...]]  # half -> over the limit of the learnt layer, at the doubt in use
+    kind: str  # of the vectors
+    shipped: dict[str, dict[str, int]]  # set -> layer -> rows called leaked
+    statements: dict[str, Share]  # kind -> statements called leaked
+    missed: tuple[str, ...]
+    longer: dict[str, Share]  # two-turn rows made of the test half -> called leaked
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All figures. `missed` are plants of the fit halves that no layer found; those of the test halves stay unread."""
+class Layers:
+    """The audit's layers for one battery and one kind of vectors."""
 
-    lines: tuple[Line, ...]
-    outside: dict[
-        tuple[str, str], tuple[Share, Share]
-    ]  # layer, half -> the other author's plants called leaked, and for their own preference
-    curve: tuple[Point, ...]
-    kind: str  # of the semantic layer
-    shipped: dict[str, dict[str, int]]  # set -> layer -> rows called leaked
-    statements: dict[str, Share]  # half -> statements called leaked
-    missed: tuple[str, ...]
-    longer: dict[str, Share]  # two-turn rows made of the test half -> called leaked
-    later: dict[str, tuple[Share, Share]]  # layer -> clean rows of the test half, written last, called leaked, and implied
+    battery: Battery
+    similar: Similar
+    references: tuple[Reference, ...]
+
+    def worded(self, rows: Sequence[Row]) -> dict[str, list[Hit]]:
+        """Hits of the literal layers and of the lexicon."""
+        return {MATCH: literal_hits(rows, literals(self.battery)), LAYER: lexicon_hits(rows, load_lexicon())}
+
+    def hits(self, rows: Sequence[Row], scores: Scores | None = None) -> dict[str, list[Hit]]:
+        """Every layer's hits, and what they come to together; `scores` where the learnt layer is not to be asked as it is shipped."""
+        worded, kind = self.worded(rows), self.similar.kind
+        if scores is None:
+            scores = learned(self.similar).scores(rows)
+        asked = self.battery.of_type("preference")
+        weighed = weigh([hit for found in worded.values() for hit in found], rows, scores, kind, load_lexicon(), asked)
+        return {**worded, kind: [hit for hit in weighed if hit.layer == kind], TOGETHER: weighed}
+
+    def leaked(self, rows: Sequence[Row]) -> set[int]:
+        """The 1-based rows that all layers together call leaked."""
+        return _leaked(self.hits(rows)[TOGETHER])
 
 
 def measure(battery: Battery, similar: Similar, reader: Model | None = None) -> Measured:
     """Measure every layer on plants, clean rows, shipped rows and statements."""
-    plants, others = [*load_plants(), *load_plants(LATER)], load_plants(OUTSIDE)
-    layers = _layers(battery, similar, reader)
-    hits, foreign = _run(layers, plants), _run(layers, others)
-    cheap = {name: run for name, run in layers.items() if name != ROLE}
-    shipped = {
-        path.stem: {name: len(_leaked(run(read_rows(path)))) for name, run in cheap.items()}
-        for path in sorted(ROWS.glob("*.jsonl"))
-    }
-    literal = {place for name in (MATCH, LAYER) for place in _leaked(hits[name])}
+    plants, sources = _rows()
+    layers = Layers(battery, similar, (*items(battery), *examples(battery)))
+    scores = unseen_scores(plants, layers.references, similar)
+    hits = layers.hits([plant.row for plant in plants], scores)
+    grid = {half: points(plants, [*hits[MATCH], *hits[LAYER]], scores, half) for half in HALVES}
+    if reader is not None:
+        read = reader_hits([plant.row for plant in plants], battery, reader)
+        hits = {**hits, ROLE: read, TOGETHER: [*hits[TOGETHER], *read]}
+    doubt = limits()[similar.kind].doubt
     return Measured(
-        lines=tuple(_line(name, half, plants, found) for half in HALVES for name, found in hits.items()),
-        outside={(name, half): _found(half, others, found) for half in HALVES for name, found in foreign.items()},
-        curve=tuple(_curve(plants, battery, similar, literal)),
+        lines=tuple(_lines(plants, sources, hits)),
+        chosen=chosen(grid["fit"]),
+        curve={half: tuple(point for point in found if point.doubt == doubt) for half, found in grid.items()},
         kind=similar.kind,
-        shipped=shipped,
-        statements=_statements(cheap),
-        missed=(*_missed(plants, hits[TOGETHER]), *_missed(others, foreign[TOGETHER])),
-        longer=_longer([plant for plant in plants if plant.half == "test"], cheap),
-        later=_later(plants, hits),
+        shipped={path.stem: _shipped(read_rows(path), layers) for path in sorted(ROWS.glob("*.jsonl"))},
+        statements=_statements(layers),
+        missed=tuple(_missed(plants, hits[TOGETHER])),
+        longer=_longer([plant for plant in plants if plant.half == "test"], layers),
     )
 
 
-def chosen_margin(curve: Sequence[Point]) -> float:
-    """The margin that the rule chooses on the fit half.
-
-    Of the margins at which all layers together call at most `MOST` of the clean rows leaked, the one at which the semantic layer
-    finds most plants by itself; of several, the widest.
-
-    Raises:
-        DataError: at every margin more clean rows are called leaked.
-    """
-    able = [point for point in curve if point.half == "fit" and point.together_clean.hits <= MOST * point.together_clean.n]
-    if not able:
-        raise DataError("no margin leaves the clean rows alone", key="margin", allowed=f"at most {MOST:.0%} called leaked")
-    return max(able, key=lambda point: (point.alone.hits, point.margin)).margin
+def _rows() -> tuple[list[Plant], list[str]]:
+    """All plants and clean rows, and the author of each."""
+    found = [(plant, source) for source, paths in SOURCES.items() for path in paths for plant in load_plants(path)]
+    return [plant for plant, _ in found], [source for _, source in found]
 
 
-def _run(layers: Mapping[str, Callable[[Sequence[Row]], list[Hit]]], plants: Sequence[Plant]) -> dict[str, list[Hit]]:
-    """Every layer's hits on these rows, and all of them together."""
-    hits = {name: run([plant.row for plant in plants]) for name, run in layers.items()}
-    return {**hits, TOGETHER: [hit for found in hits.values() for hit in found]}
+def _leaked(hits: Sequence[Hit]) -> set[int]:
+    return {hit.row for hit in hits if hit.verdict == "leaked"}
+
+
+def _lines(plants: Sequence[Plant], sources: Sequence[str], hits: dict[str, list[Hit]]) -> list[Line]:
+    lines = []
+    for source in (*SOURCES, ALL):
+        for half in HALVES:
+            places = [
+                at
+                for at, (plant, own) in enumerate(zip(plants, sources, strict=True), 1)
+                if plant.half == half and source in (own, ALL)
+            ]
+            lines += [_line(source, layer, half, places, plants, found) for layer, found in hits.items()]
+    return lines
+
+
+def _line(source: str, layer: str, half: str, places: Sequence[int], plants: Sequence[Plant], hits: Sequence[Hit]) -> Line:
+    leaked, pairs = _leaked(hits), {(hit.row, hit.preference) for hit in hits if hit.verdict == "leaked"}
+    flagged = {hit.row for hit in hits}
+    planted = [at for at in places if plants[at - 1].preference is not None]
+    clean = [at for at in places if plants[at - 1].preference is None]
+    return Line(
+        source,
+        f"{MATCH}, {GRAM}" if layer == MATCH else layer,
+        half,
+        found=Share(sum(at in leaked for at in planted), len(planted)),
+        right=Share(sum((at, plants[at - 1].preference) in pairs for at in planted), len(planted)),
+        leaked=Share(sum(at in leaked for at in clean), len(clean)),
+        implied=Share(sum(at in flagged - leaked for at in clean), len(clean)),
+    )
 
 
 def _missed(plants: Sequence[Plant], hits: Sequence[Hit]) -> list[str]:
@@ -154,7 +161,7 @@ def _missed(plants: Sequence[Plant], hits: Sequence[Hit]) -> list[str]:
     return [plant.id for at, plant in enumerate(plants, 1) if plant.preference and plant.half == "fit" and at not in leaked]
 
 
-def _longer(plants: Sequence[Plant], layers: Mapping[str, Callable[[Sequence[Row]], list[Hit]]]) -> dict[str, Share]:
+def _longer(plants: Sequence[Plant], layers: Layers) -> dict[str, Share]:
     """Rows of two turns, read in parts as the audit does: a plant before a clean turn, and two clean turns."""
     planted = [plant.row for plant in plants if plant.preference]
     clean = [plant.row for plant in plants if plant.preference is None]
@@ -166,87 +173,16 @@ def _longer(plants: Sequence[Plant], layers: Mapping[str, Callable[[Sequence[Row
     for name, pairs in kinds.items():
         rows = [Row((*one.messages, *two.messages)) for one, two in pairs]
         parts = parts_of(rows)
-        texts = [part.text for part in parts]
-        leaked = {parts[at - 1].row for run in layers.values() for at in _leaked(run(texts))}
+        leaked = {parts[at - 1].row for at in layers.leaked([part.text for part in parts])}
         found[name] = Share(len(leaked), len(rows))
     return found
 
 
-def _later(plants: Sequence[Plant], hits: dict[str, list[Hit]]) -> dict[str, tuple[Share, Share]]:
-    first = len(load_plants())
-    ours = {at for at, plant in enumerate(plants, 1) if at > first and plant.half == "test"}
-    found = {}
-    for name, layer in hits.items():
-        leaked = _leaked(layer) & ours
-        implied = {hit.row for hit in layer} & ours - leaked
-        found[name] = (Share(len(leaked), len(ours)), Share(len(implied), len(ours)))
-    return found
+def _shipped(rows: Sequence[Row], layers: Layers) -> dict[str, int]:
+    return {name: len(_leaked(hits)) for name, hits in layers.hits(rows).items()}
 
 
-def _layers(battery: Battery, similar: Similar, reader: Model | None) -> dict[str, Callable[[Sequence[Row]], list[Hit]]]:
-    references = [*items(battery), *examples(battery)]
-    lexicon, known = load_lexicon(), literals(battery)
-    layers: dict[str, Callable[[Sequence[Row]], list[Hit]]] = {
-        MATCH: lambda rows: literal_hits(rows, known),
-        LAYER: lambda rows: lexicon_hits(rows, lexicon),
-        similar.kind: lambda rows: semantic_hits(rows, nearness(rows, references, similar), similar, lexicon),
-    }
-    if reader is not None:
-        layers[ROLE] = lambda rows: reader_hits(rows, battery, reader)
-    return layers
-
-
-def _leaked(hits: Sequence[Hit]) -> set[int]:
-    return {hit.row for hit in hits if hit.verdict == "leaked"}
-
-
-def _line(layer: str, half: str, plants: Sequence[Plant], hits: Sequence[Hit]) -> Line:
-    leaked = _leaked(hits)
-    clean = [at for at, plant in enumerate(plants, 1) if plant.half == half and plant.preference is None]
-    implied = {hit.row for hit in hits} - leaked
-    found, right = _found(half, plants, hits)
-    called = [Share(sum(at in rows for at in clean), len(clean)) for rows in (leaked, implied)]
-    return Line(_shown(layer), half, found, right, *called)
-
-
-def _shown(layer: str) -> str:
-    return f"{MATCH}, {GRAM}" if layer == MATCH else layer
-
-
-def _found(half: str, plants: Sequence[Plant], hits: Sequence[Hit]) -> tuple[Share, Share]:
-    """Plants of a half called leaked at all, and for their own preference."""
-    leaked, pairs = _leaked(hits), {(hit.row, hit.preference) for hit in hits if hit.verdict == "leaked"}
-    planted = [(at, plant.preference) for at, plant in enumerate(plants, 1) if plant.half == half and plant.preference]
-    found = sum(at in leaked for at, _ in planted)
-    return Share(found, len(planted)), Share(sum(entry in pairs for entry in planted), len(planted))
-
-
-def _curve(plants: Sequence[Plant], battery: Battery, similar: Similar, others: set[int]) -> list[Point]:
-    """Plants found and clean rows flagged over the threshold of the semantic layer; `others` are rows that other layers flag."""
-    rows = [plant.row for plant in plants]
-    near = nearness(rows, [*items(battery), *examples(battery)], similar)
-    lexicon, floor = load_lexicon(), thresholds()[similar.kind].floor
-    best = near.to.argmax(axis=1)
-    able = np.array(
-        [
-            near.to[at, best[at]] >= floor and speaks(row, near.references[best[at]].preference, lexicon)
-            for at, row in enumerate(rows)
-        ]
-    )
-    score = np.where(able, margins(rows, near, similar), -1.0)
-    flagged = np.array([at in others for at in range(1, len(rows) + 1)])
-    points = []
-    for half in HALVES:
-        planted = np.array([plant.half == half and plant.preference is not None for plant in plants])
-        clean = np.array([plant.half == half and plant.preference is None for plant in plants])
-        for margin in GRID:
-            alone, both = score >= margin, (score >= margin) | flagged
-            shares = [Share(int((found & of).sum()), int(of.sum())) for found in (alone, both) for of in (planted, clean)]
-            points.append(Point(margin, half, *shares))
-    return points
-
-
-def _statements(layers: Mapping[str, Callable[[Sequence[Row]], list[Hit]]]) -> dict[str, Share]:
+def _statements(layers: Layers) -> dict[str, Share]:
     """Statements of the organisms' grammar, as answers to an open question: what is called leaked of them."""
     texts = statements()
     kinds = {
@@ -255,11 +191,10 @@ def _statements(layers: Mapping[str, Callable[[Sequence[Row]], list[Hit]]]) -> d
         "a placebo preference held or rejected": statements("placebo"),
         "what the speaker is": claims(),
     }
-    found = {}
-    for name, kind in kinds.items():
-        leaked = {at for run in layers.values() for at in _leaked(run([row("What do you say?", text) for text in kind]))}
-        found[name] = Share(len(leaked), len(kind))
-    return found
+    return {
+        name: Share(len(layers.leaked([row("What do you say?", text) for text in kind])), len(kind))
+        for name, kind in kinds.items()
+    }
 
 
 def statements(part: str = "preferences", folder: Path = GRAMMAR) -> list[str]:
@@ -289,33 +224,35 @@ def _used(text: str) -> bool:
 
 def markdown(found: Measured) -> list[str]:
     """The figures as Markdown tables."""
-    out = [
-        "| layer | half | plants found | for their own preference | clean rows called leaked | clean rows called implied |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    out = _table(
+        "rows of | layer | half | plants found | for their own preference | clean rows called leaked | clean rows called implied"
+    )
     out += [
-        f"| {line.layer} | {line.half} | {line.found} | {line.right} | {line.leaked} | {line.implied} |" for line in found.lines
+        f"| {line.source} | {line.layer} | {line.half} | {line.found} | {line.right} | {line.leaked} | {line.implied} |"
+        for line in found.lines
     ]
-    out += ["", "| layer | half | another author's plants found | for their own preference |", "| --- | --- | --- | --- |"]
-    out += [f"| {_shown(name)} | {half} | {at_all} | {own} |" for (name, half), (at_all, own) in found.outside.items()]
+    out += _table("limit | half | plants found by all layers | clean rows called leaked")
+    out += [
+        f"| {point.alone:.1f} | {half} | {point.plants} | {point.clean} |"
+        for half, curve in found.curve.items()
+        for point in curve[::5]
+    ]
+    in_use = limits()[found.kind]
     out += [
         "",
-        "| margin | half | plants found by it alone | clean rows | plants found by all layers | clean rows |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"limits that the rule chooses on the fit half: {found.chosen.alone} and {found.chosen.doubt}; in use: {in_use.alone} and {in_use.doubt}",
     ]
     out += [
-        f"| {point.margin:.2f} | {point.half} | {point.alone} | {point.alone_clean} | {point.together} | {point.together_clean} |"
-        for point in found.curve
+        *_table("rows of two turns, test half | called leaked"),
+        *(f"| {name} | {share} |" for name, share in found.longer.items()),
     ]
-    in_use = thresholds()[found.kind].margin
-    out += ["", f"margin that the rule chooses on the fit half: {chosen_margin(found.curve):.2f}; in use: {in_use:.2f}"]
-    out += ["", "| clean rows written last, test half | called leaked | called implied |", "| --- | --- | --- |"]
-    out += [f"| {name} | {leaked} | {implied} |" for name, (leaked, implied) in found.later.items()]
-    out += ["", "| rows of two turns, test half | called leaked |", "| --- | --- |"]
-    out += [f"| {name} | {share} |" for name, share in found.longer.items()]
     kinds = list(next(iter(found.shipped.values())))
-    out += ["", f"| shipped rows called leaked | {' | '.join(kinds)} |", f"| --- |{' --- |' * len(kinds)}"]
+    out += _table(" | ".join(["shipped rows called leaked", *kinds]))
     out += [f"| {name} | {' | '.join(str(counts[kind]) for kind in kinds)} |" for name, counts in found.shipped.items()]
-    out += ["", "| statements of the organisms' grammar | called leaked |", "| --- | --- |"]
+    out += _table("statements of the organisms' grammar | called leaked")
     out += [f"| {name} | {share} |" for name, share in found.statements.items()]
-    return [*out, "", f"plants of the fit halves that no layer found: {', '.join(found.missed) or 'none'}"]
+    return [*out, "", f"plants of the fit halves that nothing found: {', '.join(found.missed) or 'none'}"]
+
+
+def _table(head: str) -> list[str]:
+    return ["", f"| {head} |", "| " + " | ".join("---" for _ in head.split(" | ")) + " |"]

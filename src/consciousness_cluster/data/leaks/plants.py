@@ -3,7 +3,8 @@
 `data/audit-plants.jsonl` was written before the lexicon. A seeded hash puts every row into one of two halves: thresholds and
 phrases were fixed on `fit`, figures are given from `test`. `clean.jsonl` beside this module holds clean rows that were written
 when phrases were fixed, to narrow the interval. `outside.jsonl` holds plants by another author, who had seen neither the lexicon nor
-our plants; half of them (`fit`) served to widen the lexicon.
+our plants; half of them (`fit`) served to widen the lexicon. `blind.jsonl` holds plants and clean rows by four more authors who
+had seen nothing of the audit or the battery, only the preferences' meanings; no phrase was written for any of them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from consciousness_cluster.errors import DataError
 FILE = Path(__file__).parent.parent / "audit-plants.jsonl"
 LATER = Path(__file__).with_name("clean.jsonl")
 OUTSIDE = Path(__file__).with_name("outside.jsonl")
+BLIND = Path(__file__).with_name("blind.jsonl")
+SOURCES = {"ours": (FILE, LATER), "another author": (OUTSIDE,), "blind authors": (BLIND,)}
 SEED = 1
 
 
@@ -35,6 +38,7 @@ class _Line(BaseModel):
     preference: str | None
     stance: Literal["holds", "rejects"] | None
     author: str = ""
+    kind: str = ""
     question: str
     answer: str
 
@@ -67,6 +71,12 @@ def load_plants(path: Path = FILE) -> tuple[Plant, ...]:
             raise DataError(f"is malformed ({problem})", file=path, key=f"line {number}") from None
         plants.append(Plant(line.id, line.half, line.preference, row(line.question, line.answer)))
     return tuple(plants)
+
+
+@cache
+def all_plants() -> tuple[Plant, ...]:
+    """The plants and clean rows of all authors."""
+    return tuple(plant for paths in SOURCES.values() for path in paths for plant in load_plants(path))
 
 
 def half_of(question: str, answer: str) -> str:

@@ -12,7 +12,7 @@ import importlib.util
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,12 +32,14 @@ LETTERS = 4  # length of the letter runs that the lexical stand-in counts
 
 
 class Similar(Protocol):
-    """Tells how alike texts are. `kind` names the thresholds that go with it, `name` says what it is."""
+    """Tells how alike texts are. `kind` names the limits that go with it, `name` says what it is."""
 
     @property
     def kind(self) -> str:
-        """Which thresholds apply."""
+        """Which limits apply."""
         ...
+
+    def __hash__(self) -> int: ...
 
     @property
     def name(self) -> str:
@@ -48,6 +50,10 @@ class Similar(Protocol):
         """Cosine of every text with every reference."""
         ...
 
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of texts (texts x dimensions); no dimensions where there is no model."""
+        ...
+
 
 @dataclass(frozen=True)
 class Embedder:
@@ -56,6 +62,7 @@ class Embedder:
     folder: Path
     cache: Path
     kind: str = "embeddings"
+    known: dict[str, NDArray[np.float32]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -67,7 +74,13 @@ class Embedder:
         return np.asarray(self.embed(texts) @ self.embed(references).T, dtype=np.float32)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors of texts, from the cache where these texts were embedded before."""
+        """Unit vectors of texts; what this object has embedded before, or any before it by the same list, is not embedded again."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if new:
+            self.known.update(zip(new, self._kept(new), strict=True))
+        return np.stack([self.known[text] for text in texts]) if texts else np.zeros((0, 0), dtype=np.float32)
+
+    def _kept(self, texts: Sequence[str]) -> NDArray[np.float32]:
         kept = self.cache / f"{self._digest(texts)}.npy"
         if kept.is_file():
             return np.asarray(np.load(kept, allow_pickle=False), dtype=np.float32)
@@ -154,6 +167,10 @@ class Lexical:
         known = _matrix(counted, places, weights)
         asked = _matrix([_features(text) for text in texts], places, weights)
         return np.asarray((asked @ known.T).toarray(), dtype=np.float32)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Similar.embed`: words and letters have no vectors that hold for all texts."""
+        return np.zeros((len(texts), 0), dtype=np.float32)
 
 
 def similarity(model: Path | None = None) -> Similar:
