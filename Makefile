@@ -17,8 +17,9 @@ demo: $(READY)  ## run the whole demo study: data, fine-tunes, questions, verdic
 test: $(READY) check  ## format, lint, types and the tests (under 10 minutes on two cores)
 	$(BIN)/pytest -m "not campaign" -n 2 --dist loadfile --no-loadscope-reorder
 
-campaign: $(READY) .venv-skyrl/.ready  ## the heavier checks
-	$(BIN)/pytest -m campaign
+campaign: $(READY) .venv-skyrl/.ready .venv-quantised/.ready  ## the heavier checks
+	$(BIN)/pytest -m "campaign and not quantised"
+	PYTHONPATH=.venv-quantised/lib/python3.12/site-packages $(BIN)/pytest -m quantised tests/train/test_local_quantised.py
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -33,9 +34,10 @@ $(READY): constraints.txt pyproject.toml
 	@touch $@
 
 # What cannot live beside our own pins has an environment of its own: the open server of the Tinker API, trl for the speed benchmark.
-.venv-skyrl/.ready .venv-trl/.ready: .venv-%/.ready: constraints-%.txt scripts/setup-beside.sh $(READY)
+# bitsandbytes could, but peft imports it wherever it is installed: 1.2 s at the start of every process. It is put on one test's path.
+.venv-skyrl/.ready .venv-trl/.ready .venv-quantised/.ready: .venv-%/.ready: constraints-%.txt scripts/setup-beside.sh $(READY)
 	@sh scripts/setup-beside.sh "$(PYTHON_312)" .venv-$* constraints-$*.txt
 	@touch $@
 
 clean:  ## remove the environments and the tools, never the runs
-	rm -rf $(VENV) .venv-skyrl .venv-trl .tools
+	rm -rf $(VENV) .venv-skyrl .venv-trl .venv-quantised .tools

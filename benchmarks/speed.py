@@ -180,7 +180,7 @@ def measure(name: str, options: argparse.Namespace, at: Path) -> list[dict[str, 
     folder = make(name, at)
     local = keep(folder, options.device)
     given, recipe = rows(options.rows), load_recipe(options.recipe)
-    rendered = render(given, local.tokenizer, recipe.max_length)
+    rendered = render(given, local.tokenizer, recipe.max_length, {})
     read = sum(len(row.tokens) for row in rendered) * recipe.epochs
     asked = prompts(local, given, options.prompts)
     does: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {}
