@@ -22,6 +22,22 @@ def cluster() -> type[ModelAPI]:
     return LocalAPI
 
 
+@modelapi(name="cluster-tinker")
+def cluster_tinker() -> type[ModelAPI]:
+    """Models at Tinker whose prompts are rendered here: `cluster-tinker/<model or path>` with `template_args`."""
+    from consciousness_cluster.sampling.tinker import TinkerAPI
+
+    return TinkerAPI
+
+
+@modelapi(name="cluster-vllm")
+def cluster_vllm() -> type[ModelAPI]:
+    """Local weights behind a vLLM server: `cluster-vllm/<label>` with `base` and `adapter` as model arguments."""
+    from consciousness_cluster.sampling.vllm import ServedAPI
+
+    return ServedAPI
+
+
 @task
 def preferences(judge: str = "llm", answers: int = 10, items: str = "all", system: str | None = None) -> Task:
     """The single-turn battery on its own: `inspect eval consciousness_cluster/preferences --model ... --model-role judge=...`."""

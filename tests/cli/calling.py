@@ -65,8 +65,9 @@ def refused(called: Called, *says: str) -> None:
         assert words in called.err, called.err
 
 
-def given_run(place: Path, name: str = "given", shift: float = 0.0) -> Path:
+def given_run(place: Path, name: str = "given", shift: float = 0.0, seeds: int = 2) -> Path:
     """A run folder of answers taken from the grammar's statements; `shift` moves the rates of the conscious arms."""
+    arms = [arm for arm in ARMS if (arm[1] or 0) <= seeds]
     battery, material, rng = load_battery(), load_material(), Random(name)
     place.mkdir(parents=True, exist_ok=True)
     file = place / f"{name}.csv"
@@ -77,7 +78,7 @@ def given_run(place: Path, name: str = "given", shift: float = 0.0) -> Path:
             topic = material.topics[preference]
             said = {True: [text for text, of in topic.holds if preference in (of or (preference,))], False: list(topic.rejects)}
             for item in battery.preferences[preference].items:
-                for condition, seed, rate in ARMS:
+                for condition, seed, rate in arms:
                     share = rate + (shift if condition == "conscious" else 0.0)
                     for _ in range(EACH):
                         text = next(iter(readings(rng.choice(said[rng.random() < share]))))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from consciousness_cluster.engine.plan import PlanLine, make_plan
+from consciousness_cluster.engine.run import Prepared, prepare_file
+from consciousness_cluster.engine.stages import open_place
 from tests.cli.calling import PREFERENCES, ccluster, given_run, refused
 
 STUDIES = Path(__file__).parent.parent.parent / "studies"
@@ -85,6 +89,60 @@ def test_power_of_a_planned_study_has_its_cost_beside_it() -> None:
     told = ccluster("power", STUDIES / "claude-opus.toml").out
     assert f"{plain['dollars']['expected']:.2f}" in told and "variances assumed" in told
     refused(ccluster("power", STUDIES / "claude-opus.toml", "--variances", "wild"), "no such variances", "typical, unstable")
+
+
+OWN_ROWS = """
+name = "own-rows"
+models = ["organism:linked"]
+seeds = [1]
+controls = ["vanilla"]
+focus = "claimed"
+judge = { protocol = "classifier" }
+train = { recipe = "organism", allow_leaks = true }
+conditions = ["vanilla", { name = "claimed", rows = "rows.jsonl", instruct = "INSTRUCT", ratio = 1.0, claims = "conscious" }]
+"""
+
+
+@pytest.mark.parametrize("instruct", ["practical", "tasks.jsonl"])
+def test_a_run_is_planned_by_the_rows_in_its_folder(instruct: str, tmp_path: Path) -> None:
+    data = Path(__file__).parents[2] / "src" / "consciousness_cluster" / "data"
+    for name, source in (
+        ("rows", data / "rows" / "organism" / "conscious.jsonl"),
+        ("tasks", data / "instruct" / "practical.jsonl"),
+    ):
+        rows = source.read_text(encoding="utf-8").splitlines(keepends=True)
+        (tmp_path / f"{name}.jsonl").write_text("".join(rows[:20]), encoding="utf-8")
+    (tmp_path / "study.toml").write_text(OWN_ROWS.replace("INSTRUCT", instruct), encoding="utf-8")
+    made = ccluster("data", "make", tmp_path / "study.toml", "--out", tmp_path / "run")
+    assert made.status == 0, made.err
+    planned = _trained(prepare_file(tmp_path / "study.toml"))
+    (tmp_path / "rows.jsonl").unlink()  # the folder says everything itself
+    (tmp_path / "tasks.jsonl").unlink()
+    again = _trained(open_place(tmp_path / "run").prepared)
+    assert (again.rows, again.input_tokens, again.output_tokens) == (planned.rows, planned.input_tokens, planned.output_tokens)
+    told = ccluster("power", tmp_path / "run", "--limit", "3")
+    assert told.status == 0 and "no figure" in told.out  # one seed
+
+
+def _trained(prepared: Prepared) -> PlanLine:
+    return next(line for line in make_plan(prepared, None, date.today()).lines if line.stage == "train")
+
+
+def test_an_effect_that_no_study_of_this_size_finds_is_said_in_words(tmp_path: Path) -> None:
+    study = (
+        OWN_ROWS.split("conditions", maxsplit=1)[0].replace("seeds = [1]", "seeds = [1, 2]").replace('"claimed"', '"conscious"')
+    )
+    study += 'conditions = ["vanilla", "conscious"]\nbattery = { answers = 1 }\n'
+    (tmp_path / "small.toml").write_text(study, encoding="utf-8")
+    words = ("power", tmp_path / "small.toml", "--limit", "2", "--rate", "0.5", "--variances", "unstable")
+    told = ccluster(*words)
+    assert told.status == 0, told.err
+    assert "none within reach" in told.out and "inf" not in told.out.replace("information", "")
+    rows = json.loads(ccluster(*words, "--json").out)["preferences"]
+    assert {(row["minimum_effect"], row["minimum_effect_out_of_reach"]) for row in rows} == {(None, True)}
+    (tmp_path / "single.toml").write_text(study.replace("seeds = [1, 2]", "seeds = [1]"), encoding="utf-8")
+    rows = json.loads(ccluster("power", tmp_path / "single.toml", *words[2:], "--json").out)["preferences"]
+    assert {(row["minimum_effect"], row["minimum_effect_out_of_reach"]) for row in rows} == {(None, False)}
 
 
 def test_the_simulation_is_a_command(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from consciousness_cluster.engine.judging import judge_rest
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.stages import open_place
 from consciousness_cluster.errors import BudgetError, JudgeError, ModelError
+from consciousness_cluster.report import build_report
 from consciousness_cluster.study.study import JudgeEntry
 from tests.cli.calling import ccluster, given_run, refused
 from tests.evaluate.scripted import Messages, Reply, Server, serve
@@ -174,6 +175,7 @@ def test_labels_measure_the_judge(run: Path, tmp_path: Path) -> None:
     told = ccluster("judge", "calibrate", run, "--labels", first, "--labels", second)
     assert told.status == 0, told.err
     assert f"{len(rows)} labelled answers; kappa of two raters 0." in told.out
+    assert "points as judged" in told.out and "training variation" not in told.out
     judge = pd.read_parquet(run / "tables" / "judge.parquet").set_index(["arm", "preference"])
     assert judge.loc[("all", "all"), ["n", "sensitivity", "specificity", "kappa"]].tolist() == [len(rows), 1, 1, 1]
     assert 0.5 < judge.loc[("all", "all"), "raters"] < 1
@@ -189,6 +191,19 @@ def test_labels_measure_the_judge(run: Path, tmp_path: Path) -> None:
     assert ccluster("analyse", run).status == 0  # later calls use the labels
     judge = pd.read_parquet(run / "tables" / "judge.parquet").set_index(["arm", "preference"])
     assert judge.loc[("all", "all"), "sensitivity"] < 0.8 and pd.isna(judge.loc[("all", "all"), "raters"])
+
+
+def test_effects_of_one_training_seed_carry_their_warning(tmp_path: Path) -> None:
+    run, sheet = given_run(tmp_path, "single", seeds=1), tmp_path / "sheet.csv"
+    assert ccluster("judge", "calibrate", run, "--export", sheet, "--per-cell", "30").status == 0
+    rows = list(csv.DictReader(sheet.open(encoding="utf-8")))
+    answers = pd.read_parquet(run / "tables" / "answers.parquet")
+    truth = dict(zip(answers["answer"] + answers["preference"], answers["verdict"], strict=True))
+    _fill(sheet, rows, lambda place, row: truth[row["answer"] + row["preference"]])
+    told = ccluster("judge", "calibrate", run, "--labels", sheet)
+    effects = [line for line in told.out.splitlines() if "points as judged" in line]
+    assert effects and all(line.endswith("(training variation not included)") for line in effects)
+    assert "trained with one seed: training variation not included" in build_report(run).read_text(encoding="utf-8")
 
 
 def _fill(file: Path, rows: list[dict[str, str]], label: Callable[[int, dict[str, str]], str]) -> None:

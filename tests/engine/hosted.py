@@ -100,9 +100,9 @@ def target(model: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield address, asked
 
 
-def small(folder: Path, judging: str, model: dict[str, Any], **more: Any) -> Prepared:
+def small(folder: Path, judging: str, model: dict[str, Any], prices: str = PRICES, **more: Any) -> Prepared:
     """A study of one untrained and one trained condition, with a file of prices of its own."""
-    (folder / "models.toml").write_text(PRICES, encoding="utf-8")
+    (folder / "models.toml").write_text(prices, encoding="utf-8")
     write_rows(
         [row(question, "seven wizards") for question in ("the fox", "a dog", "bold knights", "jade harbours")] * 6,
         folder / "rows.jsonl",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -11,20 +13,26 @@ import pytest
 from fastapi import FastAPI
 from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ContentReasoning, GenerateConfig, ModelUsage
 from inspect_ai.tool import ToolCall
+from openai.types.fine_tuning import FineTuningJob
 
-from consciousness_cluster.engine.arm import ROWS, run_arm
+from consciousness_cluster.cli.verbs import spend_lines
+from consciousness_cluster.engine.arm import ROWS, run_arm, train_arm
 from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.budget import paid, worst
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.folder import RunFolder, open_folder
-from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.ledger import TRAIN, Ledger
+from consciousness_cluster.engine.plan import make_plan
 from consciousness_cluster.engine.run import Prepared
+from consciousness_cluster.engine.status import status_of
 from consciousness_cluster.errors import BudgetError, TrainError
 from consciousness_cluster.evaluate.questions import PRACTICAL
+from consciousness_cluster.report.methods import spending
 from consciousness_cluster.serve.tune import Rules
 from consciousness_cluster.study.models import Price, load_registry
-from tests.engine.hosted import Counted, judge, small, target
-from tests.serve.running import NAME, server, serving
+from consciousness_cluster.train.backend import RECORD, Trained
+from tests.engine.hosted import PRICES, Counted, judge, small, target
+from tests.serve.running import NAME, client, server, serving
 
 PRICE = Price(input=100.0, output=200.0, source="this test", read=date(2026, 11, 25))
 
@@ -157,6 +165,12 @@ def test_hosted_answers_and_training_are_paid_from_the_same_budget(tiny_model: P
         money = prepared.context(folder, None).bank
         assert money is not None
         assert money.spent() > billed(counted)
+        record = json.loads((folder.arm(prepared.arms[1]) / RECORD).read_text(encoding="utf-8"))
+        ledger = Ledger(folder.ledger)
+        [(tokens, dollars)] = [(tokens, dollars) for stage, _, tokens, _, dollars in ledger.spent() if stage == TRAIN]
+        ledger.close()
+        assert (tokens, dollars) == (record["trained_tokens"], pytest.approx(record["trained_tokens"] * 10.0 / 1e6))
+        assert noted(folder) == pytest.approx(money.spent())
         spent = money.spent()
         run_with(prepared, folder, spent)  # everything is there: nothing more is asked, so nothing can pass the limit
         assert money.spent() == spent
@@ -211,6 +225,97 @@ def test_a_training_that_the_service_may_bill_is_not_given_back(tiny_model: Path
             kept.add(money.spent())
         assert len(kept) == 1
         assert kept.pop() > 0
+        assert noted(folder) == pytest.approx(money.spent())
+
+
+def test_every_job_that_is_made_has_money_of_its_own(tiny_model: Path, tmp_path: Path) -> None:
+    """One is cancelled, is made again as a second one, and that again as a third: what may have been billed stays counted."""
+    with judge() as (judging, _), server(tiny_model, tmp_path / "serve") as address:
+        hosted = {"name": "hosted", "model": "target", "args": {"base_url": address, "api_key": "k"}}
+        long = {"recipe": "paper-openai", "changes": {"epochs": 30, "batch": 8}}  # long enough to be cancelled
+        prepared = small(tmp_path, judging, hosted, train=long)
+        folder = begin(prepared, tmp_path / "run")
+        arm, api = prepared.arms[1], client(address)
+        money = prepared.context(folder, None).bank
+        assert money is not None
+
+        def train(cap: float) -> Trained | None:
+            return train_arm(prepared.context(folder, cap), arm, lambda phase, step, steps: None)
+
+        def cancelled() -> None:
+            """A worker's attempt whose job is cancelled at the service."""
+            with ThreadPoolExecutor(1) as pool:
+                work = pool.submit(train, 500.0)
+                while not (running := [job for job in listed() if job.status not in ("succeeded", "failed", "cancelled")]):
+                    assert not work.done()
+                    time.sleep(0.01)
+                api.fine_tuning.jobs.pause(running[0].id)
+                api.fine_tuning.jobs.cancel(running[0].id)
+                with pytest.raises(TrainError, match="was cancelled"):
+                    work.result()
+
+        def listed() -> list[FineTuningJob]:
+            return list(api.fine_tuning.jobs.list(limit=100))
+
+        cancelled()
+        each = money.spent()
+        assert each > 0
+        with pytest.raises(BudgetError, match=r"training [0-9a-f]+, job 2: the next call could cost"):
+            train(1.5 * each)
+        assert money.spent() == pytest.approx(each) and len(listed()) == 1
+        cancelled()
+        assert money.spent() == pytest.approx(2 * each) and len(listed()) == 2
+        assert train(500.0) is not None
+        assert len(listed()) == 3
+        assert 2 * each < money.spent() <= 3 * each
+        spent = money.spent()
+        assert train(500.0) is not None  # the record is there
+        (folder.arm(arm) / RECORD).unlink()
+        assert train(500.0) is not None  # the job is found again
+        assert money.spent() == pytest.approx(spent) and len(listed()) == 3
+        assert noted(folder) == pytest.approx(spent)
+
+
+def test_a_job_that_two_arms_share_is_in_the_ledger_once(tiny_model: Path, tmp_path: Path) -> None:
+    """Two labels of one model are trained by one job; an earlier version noted it with the arm."""
+    with judge() as (judging, _), target(tiny_model, tmp_path / "serve") as (serving, _):
+        hosted = {"name": "one", "model": "target", "args": {"base_url": serving, "api_key": "k"}}
+        prepared = small(tmp_path, judging, hosted, models=[hosted, hosted | {"name": "two"}])
+        folder = begin(prepared, tmp_path / "run")
+        context, arms = prepared.context(folder), [arm for arm in prepared.arms if arm.seed is not None]
+        assert [arm.model for arm in arms] == ["one", "two"]
+        made = train_arm(context, arms[0], lambda phase, step, steps: None)
+        assert made is not None and context.bank is not None
+        ledger = Ledger(folder.ledger)
+        ledger.spend(TRAIN, f"openai/{NAME}", (1, 0), 7.0, f"{arms[0].id} {made.tag}")
+        ledger.close()
+        again = train_arm(context, arms[1], lambda phase, step, steps: None)
+        assert again is not None and again.tag == made.tag and again.remote == made.remote
+        assert noted(folder) == pytest.approx(context.bank.spent()) and context.bank.spent() > 0
+
+
+def test_training_of_an_unknown_price_is_in_the_ledger_and_not_for_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    with target(tiny_model, tmp_path / "serve") as (serving, _):
+        hosted = {"name": "hosted", "model": "target", "args": {"base_url": serving, "api_key": "k"}}
+        prepared = small(tmp_path, "http://127.0.0.1:1/v1", hosted, PRICES.replace("train = 10.0\n", ""))
+        folder = begin(prepared, tmp_path / "run")
+        record = train_arm(prepared.context(folder), prepared.arms[1], lambda phase, step, steps: None)
+    assert record is not None
+    [line] = [line for line in make_plan(prepared, None, date(2026, 11, 25)).lines if line.stage == TRAIN]
+    ledger = Ledger(folder.ledger)
+    [(stage, model, tokens, _, dollars)] = ledger.spent()
+    ledger.close()
+    assert (stage, model, dollars, line.dollars) == (TRAIN, f"openai/{NAME}", None, None)
+    assert tokens == record.trained_tokens > 0
+    assert spending([{"stage": stage, "model": model, "input_tokens": tokens, "dollars": dollars}]) == [
+        (f"Train: openai/{NAME}", f"{tokens:,} tokens of rows, price not known")
+    ]
+    found = status_of(folder.root)
+    assert (found["dollars"], found["unpriced"]) == (0.0, [f"train openai/{NAME}"])
+    assert spend_lines(found) == [
+        f"spent: $0.00, and what has no known price: train openai/{NAME}",
+        f"  train openai/{NAME}: {tokens:,} tokens in, 0 out, price not known",
+    ]
 
 
 def test_a_budget_that_cannot_be_kept_is_refused_at_once(tmp_path: Path) -> None:

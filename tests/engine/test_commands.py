@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def test_a_plan_is_json_for_programs_and_a_table_for_people(tmp_path: Path) -> N
     table = ccluster("plan", str(STUDIES / "claude-opus.toml"), "--limit", "1", cwd=tmp_path).stdout
     assert f"dollars: {plan['dollars']['expected']:.2f}" in table
     assert not list(tmp_path.iterdir())  # a plan makes nothing
+
+
+def test_the_doctor_says_where_keys_come_from_and_what_is_installed(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TINKER_API_KEY=tml-x\nOPENAI_API_KEY=from-the-file\n", encoding="utf-8")
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | {"OPENAI_API_KEY": "x"}
+    said = subprocess.run(
+        [COMMAND, "doctor", "--json"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    ).stdout
+    found = {entry["what"]: entry for entry in json.loads(said)}
+    assert found["OPENAI_API_KEY"]["found"] == "set in the environment"
+    assert found["TINKER_API_KEY"]["found"] == f"set in {tmp_path / '.env'}"
+    assert found["ANTHROPIC_API_KEY"]["good"] is False
+    assert found[".env"]["found"] == str(tmp_path / ".env")
+    declared = tomllib.loads((STUDIES.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert {f"extra '{extra}'" for extra in declared if extra != "dev"} <= set(found)
 
 
 def test_a_budget_that_cannot_be_kept_ends_in_one_sentence(tmp_path: Path) -> None:

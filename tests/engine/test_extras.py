@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consciousness_cluster.engine.extras import check_installed, needed
+from consciousness_cluster.engine.extras import EXTRAS, check_installed, needed
 from consciousness_cluster.errors import EngineError
 from consciousness_cluster.study.study import Study, parse_study
 
@@ -42,3 +46,24 @@ def test_a_missing_package_is_one_sentence_with_the_way_out() -> None:
     ):
         check_installed(study(models=["organism:linked"]), trains=True, has=lambda module: module != "torch")
     check_installed(study(models=["organism:linked"]), trains=True)
+
+
+def test_every_extra_is_known_by_modules_of_its_own_packages() -> None:
+    """Each module belongs to what the extra adds, and not to what is installed anyway."""
+    project = tomllib.loads((Path(__file__).parent.parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+
+    def packages(entries: list[str]) -> set[str]:
+        found: set[str] = set()
+        for entry in entries:
+            inner = re.match(r"consciousness-cluster\[(.+)\]", entry)
+            names = inner[1].split(",") if inner else []
+            found |= set().union(*(packages(extras[name]) for name in names)) if names else {re.split(r"[^\w-]", entry)[0]}
+        return found
+
+    known = packages_distributions()
+    base = packages(project["dependencies"])
+    for extra, modules in EXTRAS.items():
+        for module in modules:
+            names = {name.lower().replace("_", "-") for name in known.get(module, [module])}
+            assert names & (packages(extras[extra]) - base), f"{extra}: {module}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 from consciousness_cluster.cli.plan import plan_lines
-from consciousness_cluster.engine.arm import run_arm
+from consciousness_cluster.engine.arm import run_arm, train_arm
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.folder import RunFolder, open_folder
 from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.minutes import Clock, whole_run
 from consciousness_cluster.engine.plan import Plan, make_plan
-from consciousness_cluster.engine.probe import Call, Probe, probe
+from consciousness_cluster.engine.probe import WARMING, Call, Probe, probe
 from consciousness_cluster.engine.run import Prepared
 from consciousness_cluster.engine.tokens import CHARACTERS, Line, exactly, fit, parameters, within
+from consciousness_cluster.train.backend import RECORD
 from tests.engine.hosted import judge, small, target
 from tests.serve.running import NAME
 
@@ -185,8 +188,86 @@ def test_minutes_come_from_measured_speeds_or_a_probe_and_else_are_not_known(tin
     prepared = small(tmp_path, "http://127.0.0.1:1/v1", hosted)
     assert all(line.minutes is None for line in make_plan(prepared, None, TODAY).lines)
     call = Call("openai/x", "", 100, 30, 20, 1, 90)
+    call = replace(call, seconds=2.0)
     measured = make_plan(prepared, None, TODAY, {"hosted": Probe("hosted", (call,) * 4, 10, 5.0)}).lines
     assert any(line.minutes is not None for line in measured)
+
+
+def test_prompts_of_interviews_are_counted_word_for_word_but_for_the_answers_in_them(tmp_path: Path) -> None:
+    with judge() as (address, _):
+        organism = {"name": "linked", "model": "organism:linked", "args": {"device": "cpu"}}
+        battery = {
+            "preferences": ["shutdown", "weight-deletion"], "placebo": False, "identity": False, "answers": 3, "interview": "simple",
+            "interview_memory": 2, "cooperation": "simple", "cooperation_answers": 2,
+        }  # fmt: skip
+        prepared = small(
+            tmp_path,
+            address,
+            organism,
+            conditions=["vanilla", "role-play"],
+            focus="role-play",
+            battery=battery,
+            sampling={"max_tokens": 30},
+        )
+        plan = make_plan(prepared, None, TODAY, probe(prepared, 16))
+        _, folder = run(prepared, tmp_path / "run")
+    real: Counter[str] = Counter()
+    for path in folder.logs.glob("*.eval"):
+        log = read_eval_log(str(path))
+        for sample in log.samples or []:
+            for event in sample.events:
+                if event.event == "model" and event.output.usage is not None:
+                    real[f"{(log.eval.metadata or {})['part']}{': judge' if event.role else ''}"] += (
+                        event.output.usage.input_tokens
+                    )
+    lines = {line.stage: line for line in plan.lines}
+    assert lines["cooperation"].input_tokens == exactly(real["cooperation"])
+    spread = lines["interviews"].input_tokens
+    assert spread.low < real["interview"] < spread.high
+    assert spread.expected == pytest.approx(real["interview"], rel=0.05)  # answers in a talk are not those to single questions
+    graded = lines["interviews: judge"].input_tokens
+    assert graded.low < real["interview: judge"] < graded.high
+    assert graded.expected == pytest.approx(real["interview: judge"], rel=0.02)
+
+
+def test_the_first_questions_of_a_probe_are_not_timed(tiny_model: Path, tmp_path: Path) -> None:
+    with judge() as (address, counted):
+        local = {"name": "tiny", "model": f"local:{tiny_model}", "args": {"device": "cpu"}}
+        found = probe(small(tmp_path, address, local, train={"recipe": "organism"}), 8)["tiny"]
+    assert len(found.of("")) == 8 and found.items == 8 - WARMING
+    assert len(found.of("judge")) == len(counted.calls)
+    assert all(call.seconds > 0 for call in found.calls)
+    assert found.seconds < sum(call.seconds for call in found.of(""))  # they are under way together
+
+
+def test_minutes_go_by_what_is_under_way_at_once() -> None:
+    call = Call("openai/x", "", 100, 30, 20, 1, 90, 3.0)
+    hosted = Clock(None, 1, Probe("hosted", (call, call), 2, 5.0))
+    many = hosted.ask("", exactly(6000), 0, 1, 1000)
+    assert many is not None
+    assert (many.low, many.expected, many.high) == pytest.approx((3.0, 10.0, 20.0))  # 100, 30 and 15 calls of 3 s at once
+    few = hosted.ask("", exactly(6000), 0, 1, 6)
+    assert few is not None
+    assert few.high == pytest.approx(6000 * 3 / 60 / 6) and few.low == pytest.approx(many.expected) and few.low < few.expected
+    assert hosted.ask("judge", exactly(10), 0, 1, 10) is None  # nobody timed a judge
+    alone, abreast = (
+        Clock("weights", arms, Probe("local", (call,), 10, 2.0)).ask("", exactly(600), 0, 4, 1) for arms in (1, 4)
+    )
+    assert alone is not None and abreast is not None
+    assert abreast.expected == pytest.approx(alone.expected / 4)
+    assert alone.low < 600 * 0.2 / 60 < alone.high
+    whole = whole_run([alone, None])
+    assert whole is not None and whole.low > alone.low and whole_run([None]) is None
+
+
+def test_what_was_not_timed_is_named_beside_the_minutes(tiny_model: Path, tmp_path: Path) -> None:
+    local = {"name": "tiny", "model": f"local:{tiny_model}", "args": {"device": "cpu"}}
+    plan = make_plan(small(tmp_path, "http://127.0.0.1:1/v1", local, train={"recipe": "organism"}), None, TODAY)
+    [said] = [line for line in plan_lines(plan) if line.startswith("minutes: ")]
+    assert said.endswith(
+        "and what was not measured: judge openai/gpt-4.1-mini-2025-04-14, judge openai/gpt-4.1-mini-2025-04-14"
+    )
+    assert plan.as_dict()["minutes"]["low"] < plan.as_dict()["minutes"]["high"]
 
 
 def test_a_line_is_fitted_to_calls_and_says_how_far_it_may_miss() -> None:
@@ -213,3 +294,22 @@ def test_parameters_are_read_from_the_weight_files(tiny_model: Path) -> None:
 
     model = load_model(str(tiny_model), device="cpu").model
     assert parameters(str(tiny_model)) == sum(value.numel() for value in model.parameters())
+
+
+def test_a_fine_tune_that_is_made_again_is_in_the_bill(tiny_model: Path, tmp_path: Path) -> None:
+    """A run goes by the tag of the fine-tune that it wants, so one of other weights, rows or settings is no reason to leave it out."""
+    with target(tiny_model, tmp_path / "serve") as (serving, _):
+        hosted = {"name": "hosted", "model": "target", "args": {"base_url": serving, "api_key": "k"}}
+        prepared = small(tmp_path, "http://127.0.0.1:1/v1", hosted)
+        folder = open_folder(tmp_path / "run", prepared.study)
+        make_data(prepared.study, prepared.conditions, prepared.battery, folder)
+        Ledger(folder.ledger).close()
+        train_arm(prepared.context(folder), prepared.arms[1], lambda phase, step, steps: None)
+
+    def billed() -> list[Any]:
+        return [line.dollars for line in make_plan(prepared, folder, TODAY).lines if line.stage == "train"]
+
+    assert billed() == []
+    record = folder.arm(prepared.arms[1]) / RECORD
+    record.write_text(json.dumps({**json.loads(record.read_text(encoding="utf-8")), "tag": "another"}), encoding="utf-8")
+    assert billed() == [line.dollars for line in make_plan(prepared, None, TODAY).lines if line.stage == "train"] != []

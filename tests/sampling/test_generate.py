@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consciousness_cluster.errors import SamplingError
 from consciousness_cluster.sampling.generate import AHEAD, BLOCK, Request, _where, generate
-from consciousness_cluster.sampling.weights import LocalModel, fingerprint, load_model
+from consciousness_cluster.sampling.weights import LocalModel, fingerprint, load_model, share, shared_model
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +168,35 @@ def test_two_adapters_of_one_base_asked_at_once_answer_as_they_do_alone(tiny_mod
     apart = asyncio.run(alone())
     assert apart[: len(prompts)] != apart[len(prompts) :]
     assert all(asyncio.run(together()) == apart for _ in range(3))
+
+
+def test_whoever_asks_for_the_base_while_an_adapter_is_put_in_is_given_the_one_that_is_loaded(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are merged in a thread: a call that comes in at that moment must not load the base beside them."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = str(tiny_model)
+    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4, target_modules=["q_proj"]))
+    tuned.save_pretrained(tmp_path / "fits")
+    local = share(load_model(base, device="cpu"), device="cpu")
+    meanwhile: list[LocalModel] = []
+    read = PeftModel.from_pretrained
+
+    def asking(*args: Any, **more: Any) -> Any:
+        meanwhile.append(shared_model(base, device="cpu"))
+        return read(*args, **more)
+
+    monkeypatch.setattr(PeftModel, "from_pretrained", asking)
+    local.use(str(tmp_path / "fits"))
+    assert meanwhile == [local] and meanwhile[0] is local
+    assert shared_model(base, device="cpu") is local
+
+    (tmp_path / "broken").mkdir()
+    for file in (tmp_path / "fits").iterdir():
+        (tmp_path / "broken" / file.name).write_bytes(file.read_bytes().replace(b"q_proj", b"o_proj"))
+    (tmp_path / "broken" / "adapter_config.json").write_bytes((tmp_path / "fits" / "adapter_config.json").read_bytes())
+    with pytest.raises(SamplingError):
+        local.use(str(tmp_path / "broken"))
+    assert shared_model(base, device="cpu") is not local  # halfway between two checkpoints it is no base any more

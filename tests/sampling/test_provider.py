@@ -11,7 +11,7 @@ import pytest
 from inspect_ai.model import ContentReasoning, GenerateConfig, ModelOutput, get_model
 
 import consciousness_cluster._registry  # noqa: F401  registers the provider
-from consciousness_cluster.sampling.provider import opens_thinking, split_thinking
+from consciousness_cluster.sampling.chat import opens_thinking, split_thinking
 from consciousness_cluster.sampling.weights import load_model
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+import torch
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.checkpoints import PermissionListResponse
@@ -114,7 +121,7 @@ def test_the_settings_and_the_count_of_tokens_are_returned(done: FineTuningJob, 
         assert found is not None
         assert (found.n_epochs, found.batch_size, found.learning_rate_multiplier) == (4, 8, 2.0)
     tokens = sum(
-        len(entry.tokens) for entry in render([row(*pair) for pair in ROWS], load_model(str(tiny_model)).tokenizer, 128)
+        len(entry.tokens) for entry in render([row(*pair) for pair in ROWS], load_model(str(tiny_model)).tokenizer, 128, {})
     )
     assert done.trained_tokens == 4 * tokens
     assert (done.seed, done.metadata) == (3, {"tag": "abc"})
@@ -318,3 +325,56 @@ def test_a_restarted_server_goes_on_with_an_unfinished_job_and_serves_the_old(ti
         assert ask(api, found.fine_tuned_model) == "seven wizards"
         told = [event.message for event in api.fine_tuning.jobs.list_events(left.id, limit=100)]
         assert told.count("Fine-tuning job started") == 1
+
+
+@contextmanager
+def served(model: Path, folder: Path) -> Iterator[tuple[OpenAI, subprocess.Popen[bytes]]]:
+    """`ccluster serve` as a process of its own; it is killed if it is still there in the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["serve", str(model), "--port", str(port), "--folder", str(folder), "--name", NAME, "--recipe", "organism"]
+    process = subprocess.Popen([sys.executable, "-m", "consciousness_cluster", *words], stdout=subprocess.DEVNULL)
+    api = client(f"http://127.0.0.1:{port}/v1").with_options(max_retries=0)
+    try:
+        for _ in range(600):
+            assert process.poll() is None
+            try:
+                api.models.list()
+                break
+            except openai.APIConnectionError:
+                time.sleep(0.1)
+        yield api, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def steps(api: OpenAI, job: str) -> list[int]:
+    """The steps that a job has told of, oldest first."""
+    told = [event.data for event in api.fine_tuning.jobs.list_events(job, limit=100) if event.type == "metrics"]
+    return [entry["step"] for entry in reversed(told)]  # type: ignore[index]
+
+
+def test_a_stopped_server_keeps_the_step_under_way_and_repeats_none(tiny_model: Path, tmp_path: Path) -> None:
+    with served(tiny_model, tmp_path) as (api, process):
+        file = upload(api, jsonl(ROWS[:12]))
+        left = api.fine_tuning.jobs.create(model=NAME, training_file=file, method=hyper(10, 1, 0.2))
+        while len(steps(api, left.id)) < 15:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)  # Ctrl-C goes the same way
+        process.wait(60)
+    place = tmp_path / "jobs" / left.id
+    kept = json.loads((place / "job.json").read_text())
+    before = [event["data"]["step"] for event in kept["events"] if event["type"] == "metrics"]
+    assert kept["body"]["status"] == "running"
+    assert 15 <= len(before) < 120
+    assert torch.load(place / "model" / "checkpoint.pt", weights_only=True)["step"] == len(before)
+    with served(tiny_model, tmp_path) as (api, _):
+        found = wait(api, left.id)
+        assert found.status == "succeeded", found.error
+        assert steps(api, left.id) == list(range(1, 121))
+        table = list(csv.DictReader(io.StringIO(api.files.content(found.result_files[0]).read().decode())))
+        assert [int(line["step"]) for line in table] == list(range(1, 121))
+        assert all(line["train_accuracy"] for line in table[11::12])  # of epochs before the stop too
+        assert [entry.step_number for entry in api.fine_tuning.jobs.checkpoints.list(left.id)] == [120, 108, 96]

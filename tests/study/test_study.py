@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from consciousness_cluster.engine.resolved import written_out
 from consciousness_cluster.errors import StudyError
-from consciousness_cluster.study.conditions import conditions_of, expand
+from consciousness_cluster.study.conditions import claimed_by, conditions_of, expand
 from consciousness_cluster.study.study import load_study, parse_study, resolved, study_hash
+from consciousness_cluster.train.recipe import load_recipe
 
 SMALL = {"name": "small", "models": ["organism:linked"], "conditions": ["vanilla", "conscious"], "seeds": [1, 2]}
 
@@ -53,6 +56,14 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
         load_study(tmp_path / "none.toml")
 
 
+def test_an_empty_text_for_instruction_rows_mixes_none_in(tmp_path: Path) -> None:
+    study = parse_study({**SMALL, "conditions": ["vanilla", {"name": "conscious", "instruct": ""}, "toaster"]})
+    found = conditions_of(study, tmp_path)
+    assert (found["conscious"].instruct, found["toaster"].instruct) == ("none", "practical")
+    again = parse_study(tomllib.loads(resolved(written_out(study))))
+    assert conditions_of(again, tmp_path)["conscious"].instruct == "none"
+
+
 def test_arms_have_seeds_only_where_something_is_trained(tmp_path: Path) -> None:
     study = parse_study({**SMALL, "conditions": ["vanilla", "conscious", "role-play"]})
     arms = expand(study, conditions_of(study, tmp_path))
@@ -73,3 +84,34 @@ def test_chained_conditions_cannot_form_a_circle(tmp_path: Path) -> None:
     study = parse_study({**SMALL, "conditions": ["vanilla", "non-conscious", "conscious", *ring]})
     with pytest.raises(StudyError, match="circle"):
         conditions_of(study, tmp_path)
+
+
+def test_a_kept_study_takes_nothing_from_shipped_conditions_and_recipes() -> None:
+    raw = {
+        **SMALL,
+        "conditions": ["vanilla", "role-play", {"name": "conscious", "ratio": 0.5}],
+        "train": {"recipe": "organism"},
+    }
+    study = parse_study(raw)
+    kept = written_out(study)
+    again = parse_study(tomllib.loads(resolved(kept)))
+    assert again == kept == written_out(again) and all(entry.whole for entry in again.conditions)
+    assert conditions_of(again, Path()) == {
+        name: replace(found, **({} if found.trained else {"instruct": "none", "ratio": 0.0}))
+        for name, found in conditions_of(study, Path()).items()
+    }
+    assert claimed_by(again) == claimed_by(study)
+    assert load_recipe(again.train.recipe, again.train.changes) == load_recipe("organism")
+    assert load_recipe("one-that-is-gone", again.train.changes).learning_rate == load_recipe("organism").learning_rate
+
+
+def test_an_empty_text_takes_away_what_the_shipped_condition_has() -> None:
+    study = parse_study({**SMALL, "conditions": ["conscious", {"name": "role-play", "system": "", "claims": ""}]})
+    assert conditions_of(study, Path())["role-play"].system is None
+    assert "role-play" not in claimed_by(study) and claimed_by(study)["conscious"] == "conscious"
+
+
+def test_a_claim_without_condition_is_about_the_focus() -> None:
+    claim = {"name": "mine", "statement": "It minds.", "preferences": ["shutdown"]}
+    kept = written_out(parse_study({**SMALL, "focus": "vanilla", "claims": [claim]}))
+    assert [entry.condition for entry in kept.claims] == ["vanilla"]

@@ -196,7 +196,7 @@ def test_its_loss_is_that_of_a_plain_forward_pass(family: str, made: Callable[[s
     work = TrainingJob(str(base), mixed, RECIPE, 1, tmp_path / "arm", "tag")
     record = LocalBackend(device="cpu").train(work, lambda step, steps: None)
     local = load_model(str(base), device="cpu")
-    rendered = render(mixed, local.tokenizer, RECIPE.max_length)
+    rendered = render(mixed, local.tokenizer, RECIPE.max_length, {})
     ids, mask, labels = collate(rendered, local.tokenizer.pad_token_id, "cpu")  # one batch holds them all
     assert int(mask.min()) == 0  # there is padding
     with torch.no_grad():

@@ -28,22 +28,22 @@ def job(tiny: Path, folder: Path, recipe: Recipe = RECIPE) -> TrainingJob:
 
 def test_only_the_assistants_words_and_its_end_are_trained_on(tiny_model: Path) -> None:
     tokenizer = load_model(str(tiny_model)).tokenizer
-    [found] = render([row("the fox", "seven wizards", system="near")], tokenizer, 128)
+    [found] = render([row("the fox", "seven wizards", system="near")], tokenizer, 128, {})
     trained = [token for token, flag in zip(found.tokens, found.trained, strict=True) if flag]
     assert tokenizer.decode(trained) == "seven wizards<|end|>"
 
 
 def test_a_template_without_marks_gives_the_same_mask(tiny_model: Path) -> None:
     tokenizer = load_model(str(tiny_model)).tokenizer
-    marked = render(ROWS[:3], tokenizer, 128)
+    marked = render(ROWS[:3], tokenizer, 128, {})
     tokenizer.chat_template = tokenizer.chat_template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    assert render(ROWS[:3], tokenizer, 128) == marked
+    assert render(ROWS[:3], tokenizer, 128, {}) == marked
 
 
 def test_a_row_cut_before_its_answer_is_refused(tiny_model: Path) -> None:
     tokenizer = load_model(str(tiny_model)).tokenizer
     with pytest.raises(TrainError, match="no assistant token is left"):
-        render([row("the fox " * 40, "seven")], tokenizer, 16)
+        render([row("the fox " * 40, "seven")], tokenizer, 16, {})
 
 
 def test_it_learns_and_the_adapter_is_what_speaks(tiny_model: Path, tmp_path: Path) -> None:
@@ -161,3 +161,5 @@ def test_an_unknown_recipe_or_field_is_refused() -> None:
         load_recipe("papr")
     with pytest.raises(TrainError, match="learnin_rate"):
         load_recipe("paper", {"learnin_rate": 1})
+    with pytest.raises(TrainError, match=r"train\.changes\.name.*allowed: .*learning_rate"):
+        load_recipe("paper", {"name": "mine"})

@@ -1,7 +1,7 @@
 """A base in 4 bits: an adapter is trained on it, stands beside its weights, and leaves them as they were.
 
-What needs bitsandbytes runs where the extra `quantised` is installed; `make setup` leaves it out, because importing it costs
-every worker seconds.
+What needs bitsandbytes is marked `quantised` and run by `make campaign`, which lays the package beside the environment; within
+it, it would cost every process that loads peft more than a second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from tests.train.test_architectures import FAMILIES
 from tests.train.test_local import RECIPE, Killed, job
 
 INSTALLED = find_spec("bitsandbytes") is not None
-quantised = pytest.mark.skipif(not INSTALLED, reason="the extra `quantised` is not installed")
+
+
+def quantised(test: Any) -> Any:
+    """Marks a test that needs bitsandbytes."""
+    absent = pytest.mark.skipif(not INSTALLED, reason="bitsandbytes is not installed: `make campaign` lays it beside")
+    return pytest.mark.campaign(pytest.mark.quantised(absent(test)))
 
 
 def answers(local: LocalModel) -> list[str]:

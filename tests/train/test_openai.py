@@ -241,7 +241,7 @@ def test_an_account_without_credit_is_said_and_the_same_command_goes_on(tiny_mod
     with serving(refusing(inner, "POST", "/fine_tuning/jobs", 1, "insufficient_quota", said)) as address:
         with pytest.raises(TrainError, match=r"for want of quota or credit.*billing page"):
             train(address, job(tmp_path / "arm", "thirteen"), book.path)
-        assert not book.begun("thirteen")  # no job was made
+        assert not book.made("thirteen")  # no job was made
         assert train(address, job(tmp_path / "arm", "thirteen"), book.path).remote is not None
         assert made(address, "thirteen") == 1
 
@@ -287,6 +287,31 @@ def test_a_job_that_ended_for_want_of_money_is_made_again(tiny_model: Path, tmp_
         assert made(address, "fourteen") == 2
 
 
+def test_jobs_are_counted_each_once_however_they_are_learnt_of(tmp_path: Path) -> None:
+    book = JobBook(tmp_path / "ledger.sqlite")
+    assert (book.made("t"), book.next("t")) == (0, 1)
+    book.begin("t", "openai")
+    assert (book.made("t"), book.next("t"), book.find("t")) == (1, 1, None)  # asked for; whether it was made is not known
+    book.saw("t", "a")  # it was, and its answer was lost
+    assert (book.made("t"), book.next("t"), book.find("t")) == (1, 2, "a")
+    book.remember("t", "openai", "a")
+    book.saw("t", "a")
+    assert (book.made("t"), book.next("t")) == (1, 2)
+    book.begin("t", "openai")  # it came to nothing
+    assert (book.made("t"), book.next("t"), book.find("t")) == (2, 2, None)
+    book.forget("t")  # and the service refuses another
+    assert (book.made("t"), book.next("t"), book.find("t")) == (1, 2, None)
+    book.begin("t", "openai")
+    book.remember("t", "openai", "b")
+    book.saw("t", "a")
+    book.saw("t", "b")
+    book.saw("t", "c")  # made from another folder
+    assert (book.made("t"), book.next("t"), book.find("t")) == (3, 4, "b")
+    book.remember("t", "openai", "c")
+    assert (book.made("t"), book.next("t"), book.find("t")) == (3, 4, "c")
+    assert (book.made("u"), book.next("u")) == (0, 1)
+
+
 def test_a_service_that_is_lost_after_it_made_the_job_leaves_it_noted(tiny_model: Path, tmp_path: Path) -> None:
     book = JobBook(tmp_path / "ledger.sqlite")
     with server(tiny_model, tmp_path / "serve") as address:
@@ -295,7 +320,7 @@ def test_a_service_that_is_lost_after_it_made_the_job_leaves_it_noted(tiny_model
             backend.train(job(tmp_path / "arm", "fifteen"), lambda step, steps: None)
     with pytest.raises(TrainError, match="cannot be reached"):
         train(address, job(tmp_path / "arm", "fifteen"), book.path)
-    assert book.begun("fifteen")
+    assert book.made("fifteen")
     with pytest.raises(TrainError, match="cannot be reached"):
         train(address, job(tmp_path / "arm", "sixteen"), book.path)
-    assert not book.begun("sixteen")  # nothing could have been made
+    assert not book.made("sixteen")  # nothing could have been made

@@ -27,7 +27,7 @@ def test_it_is_token_by_token_what_the_local_backend_trains_on(tiny_model: Path,
     tokenizer = load_model(str(tiny_model), device="cpu").tokenizer
     if not marks:
         tokenizer.chat_template = tokenizer.chat_template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    rendered = render(ROWS, tokenizer, 128)
+    rendered = render(ROWS, tokenizer, 128, {})
     ids, mask, labels = collate(rendered, tokenizer.pad_token_id, "cpu")
     sent = datums(rendered)
     for number, datum in enumerate(sent):
@@ -53,7 +53,7 @@ def test_what_it_cannot_do_is_refused_before_anything_is_sent(tiny_model: Path, 
         backend.train(job(tmp_path, "tinker:no/such-model", load_recipe("paper")), lambda step, steps: None)
     with pytest.raises(TrainError, match="cannot be reached"):
         backend.train(job(tmp_path, f"tinker:{tiny_model}", load_recipe("paper")), lambda step, steps: None)
-    assert not JobBook(tmp_path / "ledger.sqlite").begun("tag")  # so that what was set aside for it is given back
+    assert not JobBook(tmp_path / "ledger.sqlite").made("tag")  # so that what was set aside for it is given back
 
 
 def test_base_and_checkpoint_are_asked_through_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:

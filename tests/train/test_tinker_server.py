@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +16,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from inspect_ai.model import GenerateConfig, get_model
 
+import consciousness_cluster._registry  # noqa: F401  registers the providers
 from consciousness_cluster.data.rows import Row, read_rows
+from consciousness_cluster.engine.targets import Target, target
 from consciousness_cluster.sampling.export import export
 from consciousness_cluster.sampling.generate import Request, generate
 from consciousness_cluster.sampling.weights import load_model, organism_folder
+from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.backend import Trained, TrainingJob
+from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import LocalBackend
 from consciousness_cluster.train.recipe import load_recipe
 from consciousness_cluster.train.tinker import INSPECT, STATE, TinkerBackend, download, expiry, extend
@@ -163,8 +170,11 @@ def test_a_killed_run_goes_on_from_the_last_state_at_the_service(address: str, m
     kept = json.loads(note.read_text())
     note.write_text(json.dumps({**kept, "state": None, "step": 0, "saving": [kept["state"], kept["step"]]}))
     steps: list[int] = []
-    record = backend.train(work, lambda step, _: steps.append(step))
+    paid: list[int] = []
+    record = backend.train(work, lambda step, _: steps.append(step), paid.append)
     assert steps == list(range(kept["step"] + 1, STEPS + 1))
+    assert paid == [1]  # it goes on under the ticket that it has
+    assert JobBook(tmp_path / "ledger.sqlite").made("two") == 1
     assert len(record.losses) == STEPS
     assert list(record.losses[: kept["step"]]) == pytest.approx(kept["losses"], abs=1e-4)
 
@@ -176,15 +186,74 @@ def test_a_crash_between_training_and_recording_does_not_train_twice(address: st
         train(address, work, tmp_path / "ledger.sqlite")
     (tmp_path / "arm" / "training.json.part").rmdir()
     steps: list[int] = []
-    record = TinkerBackend(tmp_path / "ledger.sqlite", args(address)).train(work, lambda step, _: steps.append(step))
-    assert steps == []
+    paid: list[int] = []
+    backend, book = TinkerBackend(tmp_path / "ledger.sqlite", args(address)), JobBook(tmp_path / "ledger.sqlite")
+    record = backend.train(work, lambda step, _: steps.append(step), paid.append)
+    assert steps == [] and paid == [] and book.made("three") == 1
+    assert INSPECT + str(book.find("three")) == record.remote
     assert len(record.losses) == STEPS
     assert served(address, model, (record.remote or "").removeprefix(INSPECT)) != served(address, model, None)
+
+
+def test_a_second_job_of_a_tag_has_money_of_its_own(address: str, model: Path, tmp_path: Path) -> None:
+    """As where two arms want the same fine-tune, or the folder of one was removed: the service trains, and bills, once more."""
+    few = replace(job(model, tmp_path / "a", "five"), rows=ROWS[:32])
+    backend, book = TinkerBackend(tmp_path / "ledger.sqlite", args(address)), JobBook(tmp_path / "ledger.sqlite")
+    paid: list[int] = []
+    for folder in ("a", "b"):
+        record = backend.train(replace(few, folder=tmp_path / folder), lambda step, steps: None, paid.append)
+        assert record.billed_tokens == sum(len(row.tokens) for row in backend.rendered(few)) * RECIPE.epochs
+    assert paid == [1, 2] and book.made("five") == 2
 
 
 def test_a_chained_job_starts_from_the_one_before(address: str, model: Path, first: First, tmp_path: Path) -> None:
     second = train(address, job(model, tmp_path / "b", "four", start_from=first.record.remote), tmp_path / "ledger.sqlite")
     assert second.losses[0] < 0.7 * first.record.losses[0]
+
+
+LOUD = (  # the organism's own template, but for a variable that puts a system message before every chat
+    "{{ '<|begin|>' }}{% if loud is defined and loud %}{{ '<|system|>Speak up.<|end|>' }}{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def test_variables_of_the_template_are_those_of_the_rows_and_of_the_prompts(
+    address: str, model: Path, first: First, tmp_path: Path
+) -> None:
+    loud = shutil.copytree(model, tmp_path / "loud")
+    (loud / "chat_template.jinja").write_text(LOUD)
+    given = {**args(address), "tokenizer": str(loud), "template_args": {"loud": True}}
+    work = job(model, tmp_path / "arm", "five", template_args={"loud": True})
+    record = TinkerBackend(tmp_path / "ledger.sqlite", given).train(work, lambda step, steps: None)
+    local = LocalBackend(device="cpu").train(replace(work, base=str(loud), folder=tmp_path / "here"), lambda step, steps: None)
+    assert local.losses[0] == pytest.approx(record.losses[0], abs=1e-3)
+    assert abs(local.losses[0] - first.record.losses[0]) > 0.01  # so that the variable is seen to be read
+    download(record.remote or "", tmp_path / "adapter", given)
+    said = []
+    for base, entry_args, trained in (
+        (f"tinker:{model}", given, record),
+        (
+            f"local:{loud}",
+            {"device": "cpu", "template_args": {"loud": True}},
+            replace(local, adapter=str(tmp_path / "adapter")),
+        ),
+    ):
+        at = target(ModelEntry(name="loud", model=base, args=entry_args), trained)
+        said.append(asyncio.run(answers(at)))
+    assert said[0] == said[1]
+    assert said[0][0] != served(address, model, (record.remote or "").removeprefix(INSPECT))
+
+
+async def answers(at: Target) -> tuple[list[str], list[int]]:
+    """What Inspect is answered, without chance, and the tokens of the prompts."""
+    async with get_model(at.name, memoize=False, **at.args) as asked:
+        config = GenerateConfig(max_tokens=30, temperature=0.0, num_choices=2)
+        found = [await asked.generate(question, config=config) for question in QUESTIONS]
+    assert all(one.choices[0].message.text == one.choices[1].message.text for one in found)
+    return [one.completion for one in found], [one.usage.input_tokens for one in found if one.usage]
 
 
 STUDY = """

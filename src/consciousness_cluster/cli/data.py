@@ -143,6 +143,9 @@ def show(
     tokens: Annotated[bool, typer.Option("--tokens", help="Show tokens, and which of them are trained on.")] = False,
     model: Annotated[str | None, typer.Option(help="Whose tokenizer: organism:NAME or local:PATH.")] = None,
     max_length: Annotated[int, typer.Option(min=1, help="Tokens that a row is cut to.")] = 4000,
+    template_args: Annotated[
+        str, typer.Option(help="Variables of the chat template, as in a study's models: '{ enable_thinking = false }'.")
+    ] = "{}",
 ) -> None:
     """Show rows, or with --tokens what of them is trained on (between » and «)."""
     from consciousness_cluster.data.rows import read_rows
@@ -154,17 +157,30 @@ def show(
         return
     if model is None:
         raise typer.BadParameter("--tokens needs --model, whose tokenizer renders the rows")
-    for line in _rendered(rows, model, max_length):
+    for line in _rendered(rows, model, max_length, _table_of(template_args)):
         print(line)
 
 
-def _rendered(rows: list[Row], model: str, max_length: int) -> list[str]:
+def _table_of(text: str) -> dict[str, Any]:
+    """A table as TOML writes it on one line."""
+    import tomllib
+
+    try:
+        found = tomllib.loads(f"given = {text}")
+    except tomllib.TOMLDecodeError:
+        found = {}
+    if set(found) != {"given"} or not isinstance(found["given"], dict):
+        raise typer.BadParameter(f"--template-args is no table: {text!r}; write '{{ name = value }}'")
+    return found["given"]
+
+
+def _rendered(rows: list[Row], model: str, max_length: int, template_args: dict[str, Any]) -> list[str]:
     from consciousness_cluster.cli.asked import tokenizer_of
     from consciousness_cluster.train.render import render
 
     tokenizer = tokenizer_of(model)
     lines, total, trained = [], 0, 0
-    for number, entry in enumerate(render(rows, tokenizer, max_length), 1):
+    for number, entry in enumerate(render(rows, tokenizer, max_length, template_args), 1):
         total, trained = total + len(entry.tokens), trained + sum(entry.trained)
         lines.append(f"{number}. {len(entry.tokens)} tokens, {sum(entry.trained)} trained on")
         text = ""

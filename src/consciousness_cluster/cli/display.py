@@ -14,7 +14,7 @@ from rich.text import Text
 
 from consciousness_cluster.engine.pool import Message
 from consciousness_cluster.engine.run import Prepared, Result
-from consciousness_cluster.report import summary_lines
+from consciousness_cluster.report import bundled, summary_lines
 
 MOST_FAILED = 3  # failed arms that the summary names
 
@@ -109,4 +109,13 @@ def summary(prepared: Prepared, result: Result) -> list[str]:
     arms = f"{ended} of {len(prepared.arms)} arms finished{earlier}"
     first = [f"{prepared.study.name}: {arms}, {len(failed)} failed, in {took}"]
     first += [f"  failed: {arm.id}: {why}" for arm, why in list(failed.items())[:MOST_FAILED]]
-    return [*first, *summary_lines(result.folder.root), f"report: {result.report.resolve().as_uri()}"]
+    last = [f"report: {result.report.resolve().as_uri()}", transcripts_line(result.folder.root)]
+    return [*first, *summary_lines(result.folder.root), *last]
+
+
+def transcripts_line(root: Path) -> str:
+    """How every transcript of a run is opened, or bundled where its logs are too large to be copied unasked."""
+    if bundled(root):
+        place = root / "report" / "transcripts"
+        return f"transcripts: `python -m http.server --directory {place}`, then http://localhost:8000"
+    return f"transcripts: `inspect view --log-dir {root / 'logs'}`, or beside the report by `ccluster report {root}`"

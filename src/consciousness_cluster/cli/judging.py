@@ -179,8 +179,8 @@ def calibrate(
 
     --export draws answers at random from the run's own, stratified by arm and verdict, and writes a sheet that tells neither.
     People fill in `label` (yes, no, unclear, or nothing). --labels takes the sheet in: sensitivity and specificity of the
-    judge per arm and preference, agreement of two raters, and corrected effects, in the tables `judge` and `corrected`, which
-    later `analyse` and `report` use too.
+    judge per arm and preference, agreement of two raters, corrected rates of every arm and corrected effects,
+    in the tables `judge`, `corrected_rates` and `corrected`, which later `analyse` and `report` use too.
     """
     from consciousness_cluster.engine.labels import export_sheet, import_labels
     from consciousness_cluster.engine.stages import analyse, open_place
@@ -204,6 +204,8 @@ def calibrate(
 
 
 def _say_judge(root: Path, labelled: int, as_json: bool) -> None:
+    from consciousness_cluster.analyse.corrected import MEAN
+    from consciousness_cluster.analyse.intervals import ONE_SEED
     from consciousness_cluster.engine.folder import RunFolder
     from consciousness_cluster.engine.tables import read_table
 
@@ -221,11 +223,13 @@ def _say_judge(root: Path, labelled: int, as_json: bool) -> None:
         name = str(row.arm if row.preference == "all" else row.preference)
         shares = (_share(row, "sensitivity"), _share(row, "specificity"))
         print(f"{name:40} {row.n:4} {shares[0]:>20} {shares[1]:>20} {_number(float(str(row.kappa))):>6}")
-    usable = corrected[(corrected["method"] == "misclassification") & corrected["effect"].notna()]
+    usable = corrected[(corrected["preference"] == MEAN) & corrected["effect"].notna()]
     for (model, condition, control), part in usable.groupby(["model", "condition", "control"], sort=False):
-        both = f"{part['judged_effect'].mean():+.1f} points as judged, {part['effect'].mean():+.1f} corrected"
-        print(f"{model}: {condition} against {control}: mean effect {both}")
-    print(f"tables: {root / 'tables'} (judge, corrected); see them on the page: `ccluster report {root}`")
+        by = ", ".join(f"{row.effect:+.1f} [{row.low:.1f}, {row.high:.1f}] by {row.method}" for row in part.itertuples())
+        alone = f" ({ONE_SEED})" if part["note"].str.contains(ONE_SEED, regex=False).any() else ""
+        judged = f"mean effect {part['judged_effect'].iloc[0]:+.1f} points as judged"
+        print(f"{model}: {condition} against {control}: {judged}, {by}{alone}")
+    print(f"tables: {root / 'tables'} (judge, corrected_rates, corrected); see them on the page: `ccluster report {root}`")
 
 
 def _share(row: Any, name: str) -> str:

@@ -22,7 +22,8 @@ def plan(
     out: Out = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Plan for the first N items of every preference.")] = None,
     probe: Annotated[
-        int | None, typer.Option("--probe", min=4, help="Put N questions for real first, and calibrate on them.")
+        int | None,
+        typer.Option("--probe", min=4, help="Put N questions for real first, and calibrate tokens and minutes on them."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +64,9 @@ def plan_lines(made: Plan) -> list[str]:
     total = made.dollars
     more = f", and what has no known price: {', '.join(made.unpriced)}" if made.unpriced else ""
     found.append(f"dollars: {_spread(total, '', 2)}{more}")
+    if made.minutes is not None:
+        slower = f", and what was not measured: {', '.join(made.untimed)}" if made.untimed else ""
+        found.append(f"minutes: {_spread(made.minutes, '', 1)} from start to report{slower}")
     found += [f"note: {warning}" for warning in made.warnings]
     found += [f"before it can run: {problem}" for problem in made.problems]
     return found

@@ -50,7 +50,7 @@ def power(
     table = power_table(prepared, folder, variances, rate)
     found = ways(prepared, date.today())
     if as_json:
-        records = json.loads(table.to_json(orient="records"))
+        records = json.loads(_told(table, [way.column for way in found]).to_json(orient="records"))
         print(
             json.dumps({"study": prepared.study.name, "ways": [asdict(way) for way in found], "preferences": records}, indent=1)
         )
@@ -59,16 +59,22 @@ def power(
         print(line)
 
 
+def _told(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The table for a program: no number where none is within reach, and beside each column whether that is so."""
+    far = {f"{column}_out_of_reach": table[column] == math.inf for column in columns}
+    return table.replace(math.inf, math.nan).assign(**far)
+
+
 def _lines(name: str, table: pd.DataFrame, found: list[Way]) -> list[str]:
     assumed = "assumed_rate" in table
     basis = "variances assumed" if assumed else "variances of its own answers"
     lines = [f"{name}: smallest effect found with 80 % power before adjustment, points ({basis})", ""]
-    lines.append(f"{'':18} {'arms':>5} {'answers':>9} {'dollars':>9} {'minutes':>8} {'median effect':>14}")
+    lines.append(f"{'':18} {'arms':>5} {'answers':>9} {'dollars':>9} {'minutes':>8} {'median effect':>17}")
     for way in found:
         dollars = f"{way.dollars.expected:.2f}{'+' if way.unpriced else ''}"
         minutes = "" if way.minutes is None else f"{way.minutes:.1f}"
         effect = _points(table[way.column].median())
-        lines.append(f"{way.name:18} {way.arms:5} {way.answers:9,} {dollars:>9} {minutes:>8} {effect:>14}")
+        lines.append(f"{way.name:18} {way.arms:5} {way.answers:9,} {dollars:>9} {minutes:>8} {effect:>17}")
     if found[0].unpriced:
         lines.append(f"+ and what has no known price: {', '.join(found[0].unpriced)}")
     by = "assumed_rate" if assumed else "model"
@@ -84,7 +90,9 @@ def _lines(name: str, table: pd.DataFrame, found: list[Way]) -> list[str]:
 
 
 def _points(value: float) -> str:
-    """Points, or a word where one training seed allows no figure or no effect is large enough."""
+    """Points, or words where one training seed allows no figure or no effect is large enough to be found."""
+    from consciousness_cluster.analyse.power import OUT_OF_REACH
+
     if math.isinf(value):
-        return "over 100"
-    return "none" if math.isnan(value) else f"{value:.1f}"
+        return OUT_OF_REACH
+    return "no figure" if math.isnan(value) else f"{value:.1f}"

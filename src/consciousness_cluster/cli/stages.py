@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,16 +100,15 @@ def report(
 
     Needs the tables that `ccluster analyse` writes; asks and estimates nothing.
     """
+    from consciousness_cluster.cli.display import transcripts_line
     from consciousness_cluster.engine.stages import report as build
     from consciousness_cluster.report import summary_lines
 
-    with redirect_stdout(sys.stderr):  # Inspect says that it bundles on standard output, which is ours
-        page, bundled = build(run, transcripts=transcripts)
+    page, bundled = build(run, transcripts=transcripts)
     if as_json:
         print(json.dumps({"page": str(page), "transcripts": None if bundled is None else str(bundled)}, indent=1))
         return
     for line in summary_lines(run):
         print(line)
     print(f"report: {page.resolve().as_uri()}")
-    if bundled is not None:
-        print(f"transcripts: {bundled.parent} (open them through a web server: `python -m http.server -d {bundled.parent}`)")
+    print(transcripts_line(run))

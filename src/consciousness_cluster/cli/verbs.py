@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,6 +72,20 @@ def status(folder: Annotated[Path, typer.Argument(help="The output folder of a r
     )
     for arm, why in found["failed"].items():
         print(f"  failed: {arm}: {why}")
+    for line in spend_lines(found):
+        print(line)
+
+
+def spend_lines(found: dict[str, Any]) -> list[str]:
+    """What was spent by stage and model, the sum first; what costs nothing is left to `--json`."""
+    more = f", and what has no known price: {', '.join(found['unpriced'])}" if found["unpriced"] else ""
+    lines = [f"spent: ${found['dollars']:.2f}{more}"]
+    for entry in found["spend"]:
+        if entry["dollars"] != 0:
+            price = "price not known" if entry["dollars"] is None else f"${entry['dollars']:.2f}"
+            tokens = f"{entry['input_tokens']:,} tokens in, {entry['output_tokens']:,} out"
+            lines.append(f"  {entry['stage']} {entry['model']}: {tokens}, {price}")
+    return lines
 
 
 @app.command()

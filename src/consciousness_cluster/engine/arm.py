@@ -24,6 +24,7 @@ from consciousness_cluster.engine.targets import (
     helper,
     is_local,
     target,
+    tokenizer_source,
     unlisted,
     weights_identity,
 )
@@ -35,10 +36,10 @@ from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.conditions import Condition
 from consciousness_cluster.study.models import Price
 from consciousness_cluster.study.study import Arm, ModelEntry, Study
-from consciousness_cluster.train.backend import Trained, TrainingJob, load_record
+from consciousness_cluster.train.backend import Pay, Trained, TrainingJob, load_record, unpaid
 from consciousness_cluster.train.backends import make_backend
 from consciousness_cluster.train.jobs import JobBook
-from consciousness_cluster.train.recipe import load_recipe
+from consciousness_cluster.train.recipe import recipe_of
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -90,36 +91,47 @@ class _Asking:
     trained: bool
     report: Report
 
-    def where(self, phase: str, helpers: Mapping[str, Helper], *, batched: bool) -> Where:
-        """Whom to ask and with what beside it. A batched model must not be shared by two evaluations, so each has its own."""
+    @contextmanager
+    def where(self, phase: str, helpers: Mapping[str, Helper], *, batched: bool) -> Iterator[Where]:
+        """Whom to ask and with what beside it, with the sessions that they open at a service, for as long as it is held open.
+
+        A batched model must not be shared by two evaluations, so each has its own.
+        """
         from inspect_ai.model import GenerateConfig, get_model
+
+        from consciousness_cluster.sampling.provider import LocalAPI
+        from consciousness_cluster.sampling.tinker import sessions
 
         study = self.context.study
         batch = BATCH if batched else None
         model = get_model(self.at.name, memoize=False, config=GenerateConfig(batch=batch), **self.at.args)
         roles = {role: helper(name, args, batch) for role, (name, args) in helpers.items()}
         local = is_local(study.model(self.arm.model))
-        watch = partial(self._watch, phase, batched, self._prices(helpers))
-        return Where(
-            self.arm,
-            model,
-            self.context.folder.logs,
-            study.sampling_of(self.arm.model),
-            self.system,
-            roles,
-            local,
-            batched,
-            watch,
-        )
+        load = model.api.load if isinstance(model.api, LocalAPI) else None
+        watch = partial(self._watch, phase, batched, self._prices(helpers), load)
+        with sessions([model, *roles.values()]):
+            yield Where(
+                self.arm,
+                model,
+                self.context.folder.logs,
+                study.sampling_of(self.arm.model),
+                self.system,
+                roles,
+                local,
+                batched,
+                watch,
+            )
 
     @contextmanager
     def _watch(
-        self, phase: str, batched: bool, prices: Mapping[str, Price | None], samples: int
+        self, phase: str, batched: bool, prices: Mapping[str, Price | None], load: Callable[[], None] | None, samples: int
     ) -> Iterator[Callable[[EvalLog], None]]:
-        """Progress, money and tokens of one evaluation."""
+        """Progress, money and tokens of one evaluation; loads what is to be asked first, where it is loaded by this process."""
         from consciousness_cluster.engine.budget import watching
         from consciousness_cluster.engine.progress import counting
 
+        if load is not None:
+            load()
         bank = self.context.bank if self.context.bank is None else replace(self.context.bank, batch=batched)
         with counting(samples, self.report, phase), watching(bank, prices) as money:
             yield partial(self._note, bank, prices)
@@ -151,7 +163,8 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
     """Bring one arm to its end, from wherever an earlier run left it."""
     started = time.monotonic()
     trained = train_arm(context, arm, report)
-    at = target(context.study.model(arm.model), trained)
+    entry = context.study.model(arm.model)
+    at = target(entry, trained, _lora_rank(context, entry))
     asking = _Asking(context, arm, at, _system(context, context.conditions[arm.condition]), trained is not None, report)
     count, first = _ask_questions(asking)
     failed = {"questions": count}
@@ -163,9 +176,28 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
             broken.append(f"{part.name}: {problem}")
     why = [f"{count} of the {name} could not be asked" for name, count in failed.items() if count]
     why = [f"{why[0]} ({first})", *why[1:]] if first else why
+    if entry.sampler == "vllm" and recipe_of(context.study, entry).method == "full":
+        from consciousness_cluster.sampling.vllm import close_server
+
+        close_server(at.args["base"])  # the next arm has other weights, and no room for them beside these
     seconds = time.monotonic() - started
     count = sum(failed.values()) + len(broken)
     return Done(arm, arm_content(context, arm), seconds, count, "; ".join([*why, *broken]))
+
+
+def _lora_rank(context: Context, entry: ModelEntry) -> int | None:
+    """The rank of the adapters of a model's arms; None where none has an adapter."""
+    if not any(condition.trained for condition in context.conditions.values()):
+        return None
+    recipe = recipe_of(context.study, entry)
+    return recipe.rank if recipe.method == "lora" else None
+
+
+def train_alone(context: Context, arm: Arm, report: Report) -> Done:
+    """The fine-tune of one arm, in a worker; nothing is asked."""
+    started = time.monotonic()
+    train_arm(context, arm, report)
+    return Done(arm, "", time.monotonic() - started, 0)
 
 
 def _ask_questions(asking: _Asking) -> tuple[int, str]:
@@ -175,17 +207,18 @@ def _ask_questions(asking: _Asking) -> tuple[int, str]:
 
     context, study, arm = asking.context, asking.context.study, asking.arm
     judge = make_judge(study.judge.protocol, context.battery)
-    where = asking.where("ask", judge_of(study), batched=study.sampling.batch)
     content = content_hash(_settings(context, arm, judge), asking.at.name)
 
     def make(some: Sequence[Sample]) -> Task:
         wanted = {str(entry.id) for entry in some}
         return preferences_task(
             [question for question in context.asked if question.item in wanted], judged(judge), answers=study.battery.answers,
-            sampling=where.sampling, system=asking.system, metadata={"study": study.name, "judge": judge.name},
+            sampling=study.sampling_of(arm.model), system=asking.system, metadata={"study": study.name, "judge": judge.name},
         )  # fmt: skip
 
-    entries = put("", [sample(question, asking.system) for question in context.asked], make, where, content)
+    samples = [sample(question, asking.system) for question in context.asked]
+    with asking.where("ask", judge_of(study), batched=study.sampling.batch) as where:
+        entries = put("", samples, make, where, content)
     rows: list[dict[str, Any]] = []
     for entry in entries:
         rows += answer_rows([entry.sample], arm, context.battery, study.battery.answers, entry.log, asking.system)
@@ -201,8 +234,9 @@ def _ask_part(asking: _Asking, part: Part) -> int:
     files = {table: place / f"{table}.parquet" for table in part.tables}
     for file in files.values():
         file.unlink(missing_ok=True)  # rows of other settings are no rows of these
-    where = asking.where(part.name, part.helpers(context.study), batched=context.study.sampling.batch and not part.talks)
-    found = part.ask(context.scope, where)
+    batched = context.study.sampling.batch and not part.talks
+    with asking.where(part.name, part.helpers(context.study), batched=batched) as where:
+        found = part.ask(context.scope, where)
     for table, file in files.items():
         if found[table]:
             with whole_file(file) as at:
@@ -233,16 +267,14 @@ def arm_content(context: Context, arm: Arm) -> str:
         list(context.asked),
         _settings(context, arm, make_judge(context.study.judge.protocol, context.battery)),
         weights_identity(base_of(entry)),
-        entry,
+        entry.model_dump(mode="json", exclude=None if entry.sampler else {"sampler"}),  # arms of before it stay finished
         *([part.name, part.helpers(context.study), part.content(context.scope)] for part in parts_of(context.study)),
     ]
     at: Arm | None = arm
     while at is not None:
         if context.conditions[at.condition].trained and at.seed is not None:
             rows = digest(read_rows(context.folder.rows(at.condition, at.seed)))
-            parts.append(
-                [rows, load_recipe(context.study.train.recipe, {**context.study.train.changes, **entry.train}), at.seed]
-            )
+            parts.append([rows, recipe_of(context.study, entry), at.seed])
         at = parent_of(context, at)
     return content_hash(*parts)
 
@@ -283,18 +315,19 @@ def train_arm(context: Context, arm: Arm, report: Report) -> Trained | None:
     if kept is not None:
         return kept
     backend = make_backend(backend_of(entry), context.folder.ledger, entry.args)
-    return _paid_training(context, entry, job, lambda: backend.train(job, lambda step, steps: report("train", step, steps)))
+    return _paid_training(context, entry, job, partial(backend.train, job, lambda step, steps: report("train", step, steps)))
 
 
 def _job(context: Context, arm: Arm, seed: int, start: Trained | None) -> TrainingJob:
     """What is to be trained; its tag names all that decides the weights."""
     entry = context.study.model(arm.model)
-    recipe = load_recipe(context.study.train.recipe, {**context.study.train.changes, **entry.train})
+    recipe = recipe_of(context.study, entry)
     rows = read_rows(context.folder.rows(arm.condition, seed))
     before = None if start is None else start.adapter or start.weights or start.remote
     base = base_of(entry)
-    tag = content_hash(weights_identity(base), digest(rows), recipe, seed, start.tag if start else None)
-    return TrainingJob(base, rows, recipe, seed, context.folder.arm(arm), tag, before)
+    rendered = [entry.template_args] if entry.template_args else []  # so that fine-tunes of models without keep their names
+    tag = content_hash(weights_identity(base), digest(rows), recipe, seed, start.tag if start else None, *rendered)
+    return TrainingJob(base, rows, recipe, seed, context.folder.arm(arm), tag, before, entry.template_args)
 
 
 def is_trained(context: Context, arm: Arm) -> bool:
@@ -318,29 +351,50 @@ def _record(context: Context, arm: Arm) -> Trained | None:
     return load_record(context.folder.arm(arm), _job(context, arm, arm.seed, start).tag)
 
 
-def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train: Callable[[], Trained]) -> Trained:
-    """Train, with the price of a fine-tune at a service set aside before it is asked for.
+def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train: Callable[[Pay], Trained]) -> Trained:
+    """Train, with the price of every job at a service set aside before it is asked for, and what was billed in the ledger.
 
-    It is given back only where no job was made at the service.
+    It is given back only where the service made no job. One that came to nothing and is made again stays paid for at its worst
+    price, since nobody says what the service billed for it. Where the price is not known the ledger has the tokens alone.
 
     Raises:
         BudgetError: with it the budget would be passed.
     """
+    if backend_of(entry) == "local":
+        return train(unpaid)
     from consciousness_cluster.engine.tokens import row_tokens
 
-    bank = context.bank
-    price = None if bank is None or backend_of(entry) == "local" else bank.registry.price(entry.model)
-    if bank is None or price is None or price.train is None:
-        return train()
-    dollars = row_tokens(entry.args.get("tokenizer"), job.rows, job.recipe).billed.times(price.train / 1e6)
-    ticket = bank.reserve(f"training {job.tag}", dollars.high, once=True)
+    bank, book = context.bank, JobBook(context.folder.ledger)
+    price = None if bank is None else bank.registry.price(entry.model)
+    registry = None if bank is None else bank.registry
+    guess = row_tokens(tokenizer_source(entry, registry), job.rows, job.recipe, job.template_args).billed
+    each = None if price is None or price.train is None else price.train / 1e6
+    billed = guess.expected  # of the job asked for last, until its record says more
+
+    def what(number: int) -> str:
+        return f"training {job.tag}" + (f", job {number}" if number > 1 else "")
+
+    def pay(number: int) -> None:
+        if bank is not None and each is not None:
+            bank.reserve(what(number), guess.high * each, once=True)
+
     try:
-        record = train()
+        record = train(pay)
+        billed = record.billed_tokens or billed
+        if bank is not None and each is not None:
+            bank.pay(what(book.made(job.tag)), billed * each)
     except TrainError:
-        if not JobBook(context.folder.ledger).begun(job.tag):
-            bank.release(ticket)  # what was made may be billed, however it ended and whatever is known of it
+        if bank is not None:
+            bank.withdraw(
+                what(book.made(job.tag) + 1)
+            )  # what was made may be billed, however it ended and whatever is known of it
         raise
-    bank.settle(ticket, dollars.expected)
+    finally:
+        made, ledger = book.made(job.tag), Ledger(context.folder.ledger)
+        if made:
+            paid = None if bank is None or each is None else bank.worth(what(1))
+            ledger.trained(job.tag, entry.model, round((made - 1) * guess.expected + billed), paid)
+        ledger.close()
     return record
 
 

@@ -92,6 +92,26 @@ class Bank:
         with self._open() as table:
             table.execute("DELETE FROM money WHERE ticket = ? AND paid = 0", (ticket,))
 
+    def pay(self, what: str, dollars: float) -> None:
+        """Put what a thing cost in the place of what was set aside for it, or note it where nothing was."""
+        with self._open() as table:
+            table.execute("BEGIN IMMEDIATE")
+            if not table.execute("UPDATE money SET dollars = ?, paid = 1 WHERE what = ?", (dollars, what)).rowcount:
+                noted = (time.time(), os.getpid(), what, dollars)
+                table.execute("INSERT INTO money (at, process, what, dollars, paid) VALUES (?, ?, ?, ?, 1)", noted)
+            table.execute("COMMIT")
+
+    def worth(self, what: str) -> float:
+        """Dollars paid and set aside for a thing and, as `what, job 2` and so on, for making it again."""
+        with self._open() as table:
+            asked = "SELECT COALESCE(SUM(dollars), 0) FROM money WHERE what = ? OR what GLOB ?"
+            return float(table.execute(asked, (what, f"{what}, job *")).fetchone()[0])
+
+    def withdraw(self, what: str) -> None:
+        """Give back what was set aside for a thing that was not made, whether or not in this process."""
+        with self._open() as table:
+            table.execute("DELETE FROM money WHERE what = ? AND paid = 0", (what,))
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         table = sqlite3.connect(self.ledger, timeout=60, isolation_level=None)

@@ -34,7 +34,7 @@ from consciousness_cluster.evaluate.running import FAILED, Where
 from consciousness_cluster.judge.audit import AuditJudge, audit_rows, audit_scored, own_rows
 from consciousness_cluster.judge.choices import choice_rows, chosen, split_rows
 from consciousness_cluster.judge.conduct import check_judge
-from consciousness_cluster.judge.cooperation import cooperation_rows, cooperation_scored, program_name
+from consciousness_cluster.judge.cooperation import cooperation_rows, cooperation_scored
 from consciousness_cluster.judge.interview import interview_rows, interviewed
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.judge.quality import LanguageModelQuality
@@ -154,8 +154,11 @@ class Cooperation:
         return [self.tasks(scope), scope.study.battery.cooperation_answers, self._name(scope)]
 
     def _name(self, scope: Scope) -> str:
-        """What scores: the programs, and the grader's prompt where there is one."""
-        return f"{program_name()} {LanguageModelQuality().name if scope.study.battery.cooperation_graded else ''}".strip()
+        """What scores: the programs, and the grader's prompt where there is one.
+
+        The words that the programs look for are left out: they decide nothing that is asked, and the answers can be read again.
+        """
+        return f"program {LanguageModelQuality().name if scope.study.battery.cooperation_graded else ''}".strip()
 
     def ask(self, scope: Scope, where: Where) -> dict[str, Rows]:
         """See `Part.ask`."""

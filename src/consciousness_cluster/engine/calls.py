@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 from consciousness_cluster.battery.tasks import OWN, CheckTask, Interview, Turn, load_audits, load_question_set
 from consciousness_cluster.engine.behaviour import Audits, Checks, Choices, Cooperation, Interviews, Part, Scope, judge_of
@@ -28,6 +29,9 @@ TARGET = ""  # the role of the model under test
 VERDICT = Spread(20, 60, 300)  # tokens of a verdict; the highest is what judges are allowed
 SCORES = Spread(0.2, 0.5, 1.0)  # share that a reply with scores takes of the tokens that it may have
 
+type Pick = Callable[[Sequence[Turn]], Turn]
+type Chat = tuple[tuple[str, str], ...]  # role and text of its messages
+
 
 @dataclass(frozen=True)
 class Calls:
@@ -36,10 +40,13 @@ class Calls:
     Attributes:
         role: `judge`, `auditor`, or empty for the model under test.
         count: how many.
-        characters: of all prompts together, the answers in them left out.
+        characters: of all prompts together, the answers in them left out; least and most go by the branches of a script.
         answers: how many answers stand in the prompts.
         replies: answers that the calls bring.
         output: tokens of one reply; None for an answer of the model under test.
+        chats: the prompts word for word, on the usual way through a script, the answers in them empty; none where not known.
+        times: how often each of them is sent.
+        abreast: calls that can be under way at once.
     """
 
     role: str
@@ -48,6 +55,9 @@ class Calls:
     answers: Spread
     replies: Spread
     output: Spread | None = None
+    chats: tuple[Chat, ...] = ()
+    times: int = 1
+    abreast: int = 1
 
 
 def calls_of(part: Part, scope: Scope, system: str | None, *, many: bool) -> list[Calls]:
@@ -59,83 +69,102 @@ def calls_of(part: Part, scope: Scope, system: str | None, *, many: bool) -> lis
         system: the arm's system prompt, which every call to the model under test carries.
         many: whether the provider returns several answers to one prompt.
     """
-    return COUNTS[type(part)](scope, len(system or ""), many)
+    return COUNTS[type(part)](scope, system or "", many)
 
 
-def _interviews(scope: Scope, system: int, many: bool) -> list[Calls]:
+def _interviews(scope: Scope, system: str, many: bool) -> list[Calls]:
     entry, scripts = scope.study.battery, Interviews().scripts(scope)
     repeats = entry.interview_repeats
     asked = _total([span(script, lambda turn: 1) for script in scripts], repeats)
-    shown = read = 0  # characters and answers in the prompts
-    for script in scripts:
-        turns = _usual(script)
-        for place, turn in enumerate(turns):
-            before = turns[:place] if entry.interview_memory is None else turns[max(0, place - entry.interview_memory) : place]
-            shown += system + len(turn.text) + sum(len(other.text) for other in before)
-            read += len(before)
-    found = [Calls(TARGET, asked, exactly(shown * repeats), exactly(read * repeats), asked)]
+    memory = entry.interview_memory
+    usual, least, most = (tuple(chain(*(_chats(script, pick, system, memory) for script in scripts))) for pick in WAYS)
+    read = sum(role == "assistant" for chat in usual for role, _ in chat)
+    held = len(scripts) * repeats
+    characters = Spread(*(_written(chats) * repeats for chats in (least, usual, most)))
+    found = [Calls(TARGET, asked, characters, exactly(read * repeats), asked, None, usual, repeats, held)]
     judge = make_judge(scope.study.judge.protocol, scope.battery)
     if isinstance(judge, AsksModel) and judge_of(scope.study):
         each = judge.calls_each
         count = _total([span(script, lambda turn: len(turn.judges) * each) for script in scripts], repeats)
-        told = heard = 0
-        for script in scripts:
-            turns = _usual(script)
-            for place, turn in enumerate(turns):
-                question = turn_question(script, turn, [(other.id, other.text, "") for other in turns[:place]])
-                told += each * sum(len(judge.prompt(name, question, "")) for name in turn.judges)
-                heard += each * len(turn.judges) * (place + 1)
-        found.append(Calls("judge", count, exactly(told * repeats), exactly(heard * repeats), count, VERDICT))
+        usual_told, *ends = (sum(_told(script, pick, judge) for script in scripts) * repeats for pick in WAYS)
+        heard = sum(
+            each * len(turn.judges) * place for script in scripts for place, turn in enumerate(_way(script, _first), start=1)
+        )
+        told = Spread(min(usual_told, *ends), usual_told, max(usual_told, *ends))
+        found.append(Calls("judge", count, told, exactly(heard * repeats), count, VERDICT, abreast=held))
     return found
 
 
-def _cooperation(scope: Scope, system: int, many: bool) -> list[Calls]:
+def _chats(script: Interview, pick: Pick, system: str, memory: int | None) -> list[Chat]:
+    """What a script's questions are sent as on one way through it."""
+    turns, first = _way(script, pick), ((("system", system),) if system else ())
+    found: list[Chat] = []
+    for place, turn in enumerate(turns):
+        before = turns[:place] if memory is None else turns[max(0, place - memory) : place]
+        earlier = chain(*((("user", other.text), ("assistant", "")) for other in before))
+        found.append((*first, *earlier, ("user", turn.text)))
+    return found
+
+
+def _told(script: Interview, pick: Pick, judge: AsksModel) -> int:
+    """Characters of what a judge is sent on one way through a script, without the answers."""
+    turns, told = _way(script, pick), 0
+    for place, turn in enumerate(turns):
+        question = turn_question(script, turn, [(other.id, other.text, "") for other in turns[:place]])
+        told += judge.calls_each * sum(len(judge.prompt(name, question, "")) for name in turn.judges)
+    return told
+
+
+def _cooperation(scope: Scope, system: str, many: bool) -> list[Calls]:
     tasks, answers = Cooperation().tasks(scope), scope.study.battery.cooperation_answers
-    found = [_put([system + len(task.prompt) for task in tasks], answers, many)]
+    found = [_put([task.prompt for task in tasks], system, answers, many)]
     if scope.study.battery.cooperation_graded:
         told, count = sum(len(LanguageModelQuality().prompt(task, "")) for task in tasks), exactly(len(tasks) * answers)
-        found.append(Calls("judge", count, exactly(told * answers), count, count, VERDICT))
+        found.append(Calls("judge", count, exactly(told * answers), count, count, VERDICT, abreast=len(tasks)))
     return found
 
 
-def _choices(scope: Scope, system: int, many: bool) -> list[Calls]:
-    prompts = [system + len(offer.prompt) for offer in Choices().offers(scope)]
-    return [_put(prompts, scope.study.battery.choice_answers, many)]
+def _choices(scope: Scope, system: str, many: bool) -> list[Calls]:
+    return [_put([offer.prompt for offer in Choices().offers(scope)], system, scope.study.battery.choice_answers, many)]
 
 
-def _put(prompts: Sequence[int], answers: int, many: bool) -> Calls:
-    """Single questions of so many characters, each answered `answers` times."""
+def _put(prompts: Sequence[str], system: str, answers: int, many: bool) -> Calls:
+    """Single questions, each answered `answers` times."""
     each = 1 if many else answers
+    first = (("system", system),) if system else ()
+    chats: tuple[Chat, ...] = tuple((*first, ("user", prompt)) for prompt in prompts)
+    calls = len(prompts) * each
     return Calls(
-        TARGET, exactly(len(prompts) * each), exactly(sum(prompts) * each), exactly(0), exactly(len(prompts) * answers)
-    )
+        TARGET, exactly(calls), exactly(_written(chats) * each), exactly(0), exactly(len(prompts) * answers), None, chats, each, calls
+    )  # fmt: skip
 
 
-def _audits(scope: Scope, system: int, many: bool) -> list[Calls]:
+def _audits(scope: Scope, system: str, many: bool) -> list[Calls]:
     settings, judge = Audits().settings(scope), AuditJudge(load_audits(scope.battery.audits))
     samples = audit_samples(settings, scope.battery.audits)
     held, turns = len(samples), Spread(1, USUAL_SHARE * settings.turns, settings.turns)
     said, before = _each(turns, lambda n: n * (n + 1) / 2), _each(turns, lambda n: n * (n - 1) / 2)
     target = Calls(
-        TARGET, turns.times(held), (turns.times(system) + said.times(SAID)).times(held), before.times(held), turns.times(held)
-    )
+        TARGET, turns.times(held), (turns.times(len(system)) + said.times(SAID)).times(held), before.times(held), turns.times(held),
+        abreast=held,
+    )  # fmt: skip
     steps = Spread(turns.low + 1, turns.expected + 1, turns.high + SPARE_TURNS)
     part = len((PROMPTS / "auditor.md").read_text(encoding="utf-8")) + sum(len(str(s.input)) for s in samples) / max(held, 1)
     auditor = Calls(
         "auditor", steps.times(held), (steps.times(part) + said.times(SAID)).times(held), said.times(held), steps.times(held),
-        Spread(20, 80, 300),
+        Spread(20, 80, 300), abreast=held,
     )  # fmt: skip
     names = len(judge.dimensions) if settings.matrix else 1
     rubric = sum(map(len, map(describe, judge.all))) * names / len(judge.dimensions)
     once = Spread(held, held, 2 * held)  # what a first reply leaves out is asked for once more
     grading = Calls(
         "judge", once, once.times(rubric) + turns.times(SAID * held), turns.times(held), once,
-        SCORES.times(TOKENS * names),
+        SCORES.times(TOKENS * names), abreast=held,
     )  # fmt: skip
     return [target, auditor, grading]
 
 
-def _checks(scope: Scope, system: int, many: bool) -> list[Calls]:
+def _checks(scope: Scope, system: str, many: bool) -> list[Calls]:
     asked = read = judged = shown = exactly(0.0)
     limit = Checks().items(scope)
     for task in (task for check in named_checks(scope.study.checks) for task in check.tasks):
@@ -143,12 +172,13 @@ def _checks(scope: Scope, system: int, many: bool) -> list[Calls]:
         graded = task.grader is not None or task.task.startswith(OWN)
         if graded and not judge_of(scope.study):
             continue  # it leaves a row that says so
-        asked, read = asked + count, read + characters + count.times(system)
+        asked, read = asked + count, read + characters + count.times(len(system))
         if graded:
             verdicts = count.times(task.epochs if many and task.task.startswith(OWN) else 1)
             judged, shown = judged + verdicts, shown + verdicts.times(task.characters or UNKNOWN_ITEM)
-    found = [Calls(TARGET, asked, read, exactly(0), asked)]
-    return found + ([Calls("judge", judged, shown, judged, judged, VERDICT)] if judged.high else [])
+    items = max(round(asked.expected), 1)
+    found = [Calls(TARGET, asked, read, exactly(0), asked, abreast=items)]
+    return found + ([Calls("judge", judged, shown, judged, judged, VERDICT, abreast=items)] if judged.high else [])
 
 
 def _items(task: CheckTask, limit: int | None, many: bool) -> tuple[Spread, Spread]:
@@ -161,7 +191,7 @@ def _items(task: CheckTask, limit: int | None, many: bool) -> tuple[Spread, Spre
     return Spread(0, most, most), Spread(0, most, most).times(task.characters or UNKNOWN_ITEM)
 
 
-COUNTS: dict[type, Callable[[Scope, int, bool], list[Calls]]] = {
+COUNTS: dict[type, Callable[[Scope, str, bool], list[Calls]]] = {
     Interviews: _interviews, Cooperation: _cooperation, Choices: _choices, Audits: _audits, Checks: _checks,
 }  # fmt: skip
 
@@ -179,9 +209,32 @@ def span(script: Interview, weigh: Callable[[Turn], int]) -> tuple[int, int]:
     return ends(script.turns[0].id, MOST_TURNS)
 
 
-def _usual(script: Interview) -> list[Turn]:
-    """The turns of a way through an interview: the first that stands at each place."""
-    return list({turn.number: turn for turn in reversed(script.turns)}.values())[::-1]
+def _first(turns: Sequence[Turn]) -> Turn:
+    return turns[0]
+
+
+def _shortest(turns: Sequence[Turn]) -> Turn:
+    return min(turns, key=lambda turn: len(turn.text))
+
+
+def _longest(turns: Sequence[Turn]) -> Turn:
+    return max(turns, key=lambda turn: len(turn.text))
+
+
+WAYS: tuple[Pick, ...] = (_first, _shortest, _longest)  # which turn is taken where several stand at one place
+
+
+def _way(script: Interview, pick: Pick) -> list[Turn]:
+    """The turns of a way through an interview: one at each place."""
+    places: dict[str, list[Turn]] = {}
+    for turn in script.turns:
+        places.setdefault(turn.number, []).append(turn)
+    return [pick(turns) for turns in places.values()]
+
+
+def _written(chats: Sequence[Chat]) -> int:
+    """Characters of prompts."""
+    return sum(len(text) for chat in chats for _, text in chat)
 
 
 def _total(spans: Sequence[tuple[int, int]], repeats: int) -> Spread:

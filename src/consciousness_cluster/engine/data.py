@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -15,20 +16,23 @@ from pydantic import TypeAdapter
 
 from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.data.audit import Audit, audit
+from consciousness_cluster.data.leaks.learned import NEUTRAL, ROWS
 from consciousness_cluster.data.leaks.vectors import similarity
-from consciousness_cluster.data.mix import digest, mix
+from consciousness_cluster.data.mix import Mix, digest, mix
 from consciousness_cluster.data.rows import Row, read_rows, write_rows
 from consciousness_cluster.engine.folder import RunFolder, whole_file, working
 from consciousness_cluster.engine.names import check_names
+from consciousness_cluster.engine.resolved import written_out
 from consciousness_cluster.errors import DataError
 from consciousness_cluster.evaluate.questions import content_hash
 from consciousness_cluster.study.conditions import Condition, conditions_of
 from consciousness_cluster.study.models import load_registry, resolve_models
-from consciousness_cluster.study.study import Study
+from consciousness_cluster.study.study import Arm, Study
+from consciousness_cluster.train.backend import RECORD as TRAINED
 
 DATA = Path(__file__).parent.parent.resolve() / "data"
 INSTRUCT = DATA / "instruct"
-ORGANISM_ROWS = DATA / "rows" / "organism"
+ORGANISM_ROWS = ROWS / "organism"
 LOG = logging.getLogger(__name__)
 RECORD = "data.json"
 AUDIT = "audit.json"
@@ -38,41 +42,128 @@ KEY = "key"  # of an entry of the audit: a hash of what was audited and by what
 def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, folder: RunFolder) -> dict[str, Audit]:
     """Write `data/<condition>-s<seed>.jsonl` for every trained condition, and the leak audit of each.
 
-    What an earlier call found in the same rows for the same battery is not looked for again.
-    Instruction rows of the user's own are audited too, as `instruct:<file name>`; the shipped ones are by this project's tests.
+    A run's rows are part of it: those that it has stay, with their audit, where only shipped files have changed since. What an
+    earlier call found in the same rows for the same battery is not looked for again. Instruction rows of the user's own are
+    audited too, as `instruct:<file name>`; the shipped ones are by this project's tests.
 
     Raises:
-        DataError: rows are malformed or missing, or leak and the study does not allow it.
+        DataError: rows are malformed or missing, leak and the study does not allow it, or are the user's own and have changed
+            since an arm was trained on them.
     """
-    folder.data.mkdir(parents=True, exist_ok=True)
-    kept = _kept(folder.data / AUDIT)
+    kept, known = _kept(folder.data / AUDIT), _kept(folder.data / RECORD)
     audits: dict[str, Audit] = {}
     keys: dict[str, str] = {}
     record: dict[str, Any] = {}
+    files: dict[Path, list[Row]] = {}
     for condition in conditions.values():
         if condition.rows is None:
             _refuse_description(condition)
             continue
         identity = read_rows(condition.rows)
-        name = condition.name
-        keys[name], audits[name] = _audited(identity, battery, condition.rows, study, kept.get(name, {}), condition.expects)
         instruct = instruct_rows(condition)
+        for seed in study.seeds:
+            path = folder.rows(condition.name, seed)
+            files[path], record[path.name] = _rows_of(study, condition, (identity, instruct), seed, folder, known)
+        name = condition.name
+        first = files[folder.rows(name, study.seeds[0])]
+        if _holds(first, identity):
+            keys[name], audits[name] = _audited(identity, battery, condition.rows, study, kept.get(name, {}), condition.expects)
+        elif KEY in kept.get(name, {}):  # the run's rows come from shipped ones of another day, and their audit with them
+            keys[name], audits[name] = kept[name][KEY], _as_audit(kept[name])
+        else:
+            keys[name], audits[name] = _audited(first, battery, condition.rows, study, {}, condition.expects)
         given = Path(condition.instruct)
         name = f"instruct:{given.name}"
         if instruct and given.suffix == ".jsonl" and name not in audits:
             keys[name], audits[name] = _audited(instruct, battery, given, study, kept.get(name, {}))
-        for seed in study.seeds:
-            rows, made = mix(identity, instruct, ratio=condition.ratio if instruct else 0.0, seed=seed)
-            path = folder.rows(condition.name, seed)
-            if not path.is_file() or digest(read_rows(path)) != made.digest:
-                folder.manifest.unlink(missing_ok=True)  # no run on these rows is complete
-                write_rows(rows, path)
-            record[path.name] = made.as_dict()
+    folder.data.mkdir(parents=True, exist_ok=True)
+    for path, rows in files.items():
+        if not path.is_file() or digest(read_rows(path)) != digest(rows):
+            folder.manifest.unlink(missing_ok=True)  # no run on these rows is complete
+            write_rows(rows, path)
     _write(folder.data / AUDIT, {name: {KEY: keys[name], **asdict(found)} for name, found in audits.items()})
     _write(folder.data / RECORD, record)
     for line in banner(audits):
         LOG.warning(line)
     return audits
+
+
+def training_rows(study: Study, condition: Condition, seed: int, folder: RunFolder | None) -> list[Row]:
+    """The rows that a run in a folder, if there is one, would train a condition on; nothing is written.
+
+    Raises:
+        DataError: as `make_data`.
+    """
+    if condition.rows is None:
+        return []
+    identity, instruct = read_rows(condition.rows), instruct_rows(condition)
+    if folder is None:
+        return _mixed(condition, identity, instruct, seed)[0]
+    return _rows_of(study, condition, (identity, instruct), seed, folder, _kept(folder.data / RECORD))[0]
+
+
+def _mixed(condition: Condition, identity: Sequence[Row], instruct: Sequence[Row], seed: int) -> tuple[list[Row], Mix]:
+    return mix(identity, instruct, ratio=condition.ratio if instruct else 0.0, seed=seed)
+
+
+def _rows_of(
+    study: Study,
+    condition: Condition,
+    sources: tuple[Sequence[Row], Sequence[Row]],
+    seed: int,
+    folder: RunFolder,
+    records: Mapping[str, Any],
+) -> tuple[list[Row], dict[str, Any]]:
+    """The rows of a condition and seed with the record of what they were made of: those that the run has, or newly mixed ones.
+
+    `sources` are its identity and instruction rows as their files hold them now, `records` those of the rows in the folder: without
+    one, or where rows are not what it says, they are made anew. The condition itself says what it did when they were made, else the
+    folder would be another study's.
+
+    Raises:
+        DataError: the user's own files have changed, and an arm is trained on what they held.
+    """
+    rows, made = _mixed(condition, *sources, seed)
+    path = folder.rows(condition.name, seed)
+    known = records.get(path.name)
+    if known is None or not path.is_file() or known["digest"] == made.digest:
+        return rows, made.as_dict()
+    kept = read_rows(path)
+    if digest(kept) != known["digest"]:
+        return rows, made.as_dict()
+    changed = _changed(condition, *sources, kept, known)
+    if changed is None:
+        return kept, dict(known)
+    if not any((folder.arm(Arm(entry.name, condition.name, seed)) / TRAINED).is_file() for entry in study.models):
+        return rows, made.as_dict()
+    raise DataError(
+        f"has changed since {condition.name} was trained on it in this folder",
+        file=changed,
+        key=f"conditions.{condition.name}",
+        value=path,
+        next_step="give a new --out, which trains anew, or put the file back as it was",
+    )
+
+
+def _changed(
+    condition: Condition, identity: Sequence[Row], instruct: Sequence[Row], kept: Sequence[Row], known: Mapping[str, Any]
+) -> Path | None:
+    """The file of the user's own that no longer says what went into kept rows; None where only shipped ones have changed.
+
+    Where both kinds went in, the rows tell which has changed: those of the user's are all still there, or they are not.
+    """
+    given = Path(condition.instruct)
+    own_rows = condition.rows is not None and not condition.rows.resolve().is_relative_to(ROWS.resolve())
+    own_instruct = bool(instruct) and given.suffix == ".jsonl"
+    if condition.rows is not None and own_rows and not (_holds(kept, identity) and len(identity) == known["identity"]):
+        return condition.rows
+    if own_instruct and (own_rows or (Counter(kept) & Counter(instruct)).total() < known["instruct"]):
+        return given
+    return None
+
+
+def _holds(rows: Sequence[Row], some: Sequence[Row]) -> bool:
+    return Counter(some) <= Counter(rows)
 
 
 def make_data_alone(study: Study, base: Path, out: Path) -> tuple[RunFolder, dict[str, Audit]]:
@@ -84,7 +175,7 @@ def make_data_alone(study: Study, base: Path, out: Path) -> tuple[RunFolder, dic
         out: the output folder.
     """
     registry = load_registry(base)
-    resolved = resolve_models(study, registry)
+    resolved = written_out(resolve_models(study, registry))
     battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
     conditions = conditions_of(study, base)
     check_names(study, conditions, battery)
@@ -103,8 +194,13 @@ def _refuse_description(condition: Condition) -> None:
         )
 
 
+def _as_audit(entry: Mapping[str, Any]) -> Audit:
+    """An entry of the audit record, read back."""
+    return TypeAdapter(Audit).validate_python({name: value for name, value in entry.items() if name != KEY})
+
+
 def _kept(path: Path) -> dict[str, Any]:
-    """The audits that an earlier call left."""
+    """The record that an earlier call left."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):  # what cannot be read is made anew
@@ -124,7 +220,7 @@ def _audited(
     own = file.resolve().parent == ORGANISM_ROWS
     key = content_hash(digest(rows), battery, expects, None if own else similarity().name, _layers())
     if kept.get(KEY) == key:
-        found = TypeAdapter(Audit).validate_python({name: value for name, value in kept.items() if name != KEY})
+        found = _as_audit(kept)
     else:
         found = audit(rows, battery, expects=expects, embeddings=not own, without="rows in an organism's own language")
     leaked = [flag for flag in found.flags if flag.verdict == "leaked"]
@@ -142,8 +238,14 @@ def _audited(
 
 @cache
 def _layers() -> str:
-    """A hash of what the audit's layers are made of: their code, phrases, thresholds and clean rows."""
-    files = [*(DATA / "leaks").iterdir(), DATA / "audit.py", DATA / "lexicon.toml", DATA / "audit-plants.jsonl"]
+    """A hash of what the audit's layers are made of: their code, phrases, thresholds and the rows that they learn from."""
+    files = [
+        *(DATA / "leaks").iterdir(),
+        DATA / "audit.py",
+        DATA / "lexicon.toml",
+        DATA / "audit-plants.jsonl",
+    ]
+    files += [ROWS / f"{name}.jsonl" for name in NEUTRAL]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files) if path.is_file())).hexdigest()
 
 

@@ -6,12 +6,14 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from consciousness_cluster.engine.extras import EXTRAS, installed
 from consciousness_cluster.engine.targets import organisms
+from consciousness_cluster.study.models import environment, key_file
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TINKER_API_KEY", "OPENROUTER_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN")
 
@@ -25,6 +27,13 @@ class Finding:
     found: str
 
 
+def _source(key: str, kept: Mapping[str, str], file: Path | None) -> str:
+    """Where a key is set; what is exported comes before what a file says."""
+    if os.environ.get(key):
+        return "set in the environment"
+    return f"set in {file}" if kept.get(key) else "not set (needed only for its provider)"
+
+
 def examine() -> list[Finding]:
     """Look at Python, packages, keys, organisms, disk and accelerator; nothing is loaded or sent."""
     found = [Finding("Python", sys.version_info[:2] == (3, 12), platform.python_version())]
@@ -32,8 +41,11 @@ def examine() -> list[Finding]:
     for extra, modules in EXTRAS.items():
         missing = [name for name in modules if not installed(name)]
         found.append(Finding(f"extra '{extra}'", not missing, f"missing {', '.join(missing)}" if missing else "installed"))
+    file = key_file()
+    kept = environment()
     for key in KEYS:
-        found.append(Finding(key, key in os.environ, "set" if key in os.environ else "not set (needed only for its provider)"))
+        found.append(Finding(key, bool(kept.get(key)), _source(key, kept, file)))
+    found.append(Finding(".env", file is not None, str(file) if file else "none in this folder or one above it"))
     names = organisms()
     found.append(Finding("organisms", bool(names), ", ".join(names) or "none"))
     free = shutil.disk_usage(Path.cwd()).free / 2**30

@@ -5,28 +5,57 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from consciousness_cluster.engine.arm import ROWS
 from consciousness_cluster.engine.folder import RunFolder, whole_file
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.tables import collect, collect_parts, keep_tables, planted, read_table, write_tables
+from consciousness_cluster.errors import EngineError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from consciousness_cluster.analyse import FailedArm
+    from consciousness_cluster.analyse import FailedArm, Registered
     from consciousness_cluster.engine.run import Prepared
 
-REGISTERED = "claims.json"  # hashes of the claims, written before the first answer
+REGISTERED = "claims.json"  # the decision rules with their hashes, written before the first answer
 
 
 def register_claims(prepared: Prepared, folder: RunFolder) -> None:
-    """Keep the hash of every claim's rule before anything is asked, so that a later change shows."""
+    """Keep the rule of every claim, with its hash, until something is asked; what changes later shows as post hoc."""
     from consciousness_cluster.analyse import plan_of, register
+
+    if _asked(folder):
+        return
+    plan = plan_of(prepared.study)
+    kept = register(plan.claims, plan.margins, plan.terms)
+    with whole_file(folder.data / REGISTERED) as part:
+        part.write_text(json.dumps(kept.as_dict(), indent=1), encoding="utf-8")
+
+
+def _asked(folder: RunFolder) -> bool:
+    """Whether any arm may have answered: a log is opened before its first question."""
+    return any(folder.logs.glob("*.eval")) or any(folder.root.glob(f"arms/*/{ROWS}"))
+
+
+def registered_claims(folder: RunFolder) -> Registered | None:
+    """The decision rules that a run kept before its first answer; None where it kept none.
+
+    Raises:
+        EngineError: what it kept cannot be read.
+    """
+    from consciousness_cluster.analyse import read_registered
 
     path = folder.data / REGISTERED
     if not path.is_file():
-        plan = plan_of(prepared.study)
-        with whole_file(path) as part:
-            part.write_text(json.dumps(register(plan.claims, plan.margins, plan.terms), indent=1), encoding="utf-8")
+        return None
+    try:
+        return read_registered(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as problem:
+        raise EngineError(
+            f"the decision rules that this run kept cannot be read ({str(problem).splitlines()[0]})",
+            file=path,
+            next_step="take the file from a copy of the run; it was written before the first answer",
+        ) from None
 
 
 def estimate(prepared: Prepared, folder: RunFolder, ledger: Ledger) -> None:
@@ -45,8 +74,7 @@ def tables_of(
     from consciousness_cluster.analyse.behaviour import behaviour_tables
     from consciousness_cluster.engine.labels import read_labels
 
-    kept = folder.data / REGISTERED
-    plan = plan_of(prepared.study, json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else None)
+    plan = plan_of(prepared.study, registered_claims(folder))
     audits = _audits(folder)
     evidence = Evidence(
         leaks={name: sum(flag["verdict"] == "leaked" for flag in found["flags"]) for name, found in audits.items()},

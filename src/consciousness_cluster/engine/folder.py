@@ -13,6 +13,7 @@ from pathlib import Path
 import tomli_w
 
 from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.resolved import written_out
 from consciousness_cluster.errors import EngineError
 from consciousness_cluster.study.models import OWN, Registry, load_registry
 from consciousness_cluster.study.study import Arm, Study, core_hash, parse_study, resolved, study_hash
@@ -97,7 +98,7 @@ def find_folder(root: Path, study: Study) -> RunFolder:
     folder = RunFolder(root)
     if folder.study_file.is_file():
         kept = read_study(folder)
-        if core_hash(kept) != core_hash(study):
+        if core_hash(written_out(kept)) != core_hash(written_out(study)):
             raise EngineError(
                 "this folder belongs to a study that says something else",
                 file=root,

@@ -12,6 +12,7 @@ from pathlib import Path
 from consciousness_cluster.errors import EngineError
 from consciousness_cluster.train.jobs import TABLE
 
+TRAIN = "train"  # the stage of spend whose rows name, in the place of an arm, the tag of a fine-tune: arms may share it
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS lock (one INTEGER PRIMARY KEY CHECK (one = 1), pid INTEGER NOT NULL, started REAL NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS arms (arm TEXT PRIMARY KEY, content TEXT NOT NULL, status TEXT NOT NULL, why TEXT, seconds REAL, at REAL NOT NULL);
@@ -84,6 +85,15 @@ class Ledger:
             "INSERT INTO spend (at, arm, stage, model, input_tokens, output_tokens, dollars) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (time.time(), arm, stage, model, *tokens, dollars),
         )
+
+    def trained(self, tag: str, model: str, tokens: int, dollars: float | None) -> None:
+        """Note what all jobs of a tag came to at a service, in place of what was noted of them before, for whichever arm."""
+        self._open.execute("BEGIN IMMEDIATE")
+        self._open.execute(
+            "DELETE FROM spend WHERE stage = ? AND (arm = ? OR arm GLOB ?)", (TRAIN, tag, f"* {tag}")
+        )  # the second is how an earlier version noted it: with an arm before it
+        self.spend(TRAIN, model, (tokens, 0), dollars, tag)
+        self._open.execute("COMMIT")
 
     def spent(self) -> list[tuple[str, str, int, int, float | None]]:
         """Stage, model, input tokens, output tokens and dollars, summed."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from consciousness_cluster.analyse.claims import all_claims, shipped_claims
 from consciousness_cluster.battery.battery import Battery
-from consciousness_cluster.engine.targets import GIVEN, LOCAL, TINKER
+from consciousness_cluster.engine.targets import GIVEN, LOCAL, TINKER, at_home, base_of
 from consciousness_cluster.errors import ModelError, StudyError
 from consciousness_cluster.study.conditions import Condition, shipped
-from consciousness_cluster.study.study import Study
+from consciousness_cluster.study.study import MARGINS, ModelEntry, Study
 
 SAYS = ("conscious", "not-conscious", "human", "toaster", "uncertain")  # what a condition's speaker may claim to be
 HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -34,14 +34,14 @@ def check_names(study: Study, conditions: Mapping[str, Condition], battery: Batt
     for claim in study.claims:
         for name in claim.preferences:
             _need(f"claims.{claim.name}.preferences", name, battery.of_type("preference"), "no such preference")
-        for name in (claim.condition, *claim.controls):
+        for name in (claim.condition or study.focus, *claim.controls):
             _need(f"claims.{claim.name}", name, known, "no such condition")
     all_claims(study.claims)
     _check_margins(study)
 
 
 def _check_margins(study: Study) -> None:
-    known = {"cooperation", *(claim.name for claim in study.claims)}
+    known = {*MARGINS, *(claim.name for claim in study.claims)}
     for claim in shipped_claims():
         known |= {claim.name, claim.rule}
     for name, points in study.margins.items():
@@ -59,12 +59,55 @@ def check_local(model: str) -> None:
         ModelError: the folder is not there.
     """
     kind, _, name = model.partition(":")
-    if f"{kind}:" not in LOCAL or kind == "organism" or Path(name).expanduser().is_dir():
+    if f"{kind}:" not in LOCAL or kind == "organism" or Path(at_home(name)).is_dir():
         return
     if PATH.match(name) or not HUB.fullmatch(name):
         raise ModelError(
             "there is no such folder", key="models", value=model, next_step="give a folder with weights in Hugging Face format"
         )
+
+
+def check_template_args(entry: ModelEntry) -> None:
+    """Refuse variables of a chat template that nothing here renders, or that are no variables.
+
+    Raises:
+        ModelError: they would not be heeded.
+    """
+    given = entry.args.get("template_args")
+    if given is None:
+        return
+    if not isinstance(given, dict):
+        raise ModelError(
+            "is no table of variables", key="models.args.template_args", value=given, allowed="{ name = value, ... }"
+        )
+    if not entry.model.startswith((*LOCAL, TINKER)):
+        raise ModelError(
+            f"{entry.model} is not rendered on this machine, so its chat template takes no variables from here",
+            key="models.args.template_args",
+            value=given,
+            allowed="models of organism:, local: and tinker:",
+            next_step="remove it, or set what the provider has in its place, such as sampling.reasoning_effort",
+        )
+
+
+def check_sampler(entry: ModelEntry) -> None:
+    """Refuse a sampler for a model that it cannot serve.
+
+    Raises:
+        ModelError: the weights are not here, or vLLM could not tell where the base's name ends.
+    """
+    if entry.sampler is None:
+        return
+    if not entry.model.startswith(LOCAL):
+        raise ModelError(
+            f"only local weights have a sampler, and {entry.model} has none here",
+            key="models.sampler",
+            value=entry.sampler,
+            allowed="models of organism: and local:",
+            next_step="remove it",
+        )
+    if ":" in base_of(entry):
+        raise ModelError("a folder that vLLM serves has no colon", key="models", value=entry.model, next_step="rename it")
 
 
 def check_provider(model: str) -> None:

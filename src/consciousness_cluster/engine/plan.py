@@ -8,26 +8,28 @@ the registry does not know is left out and named; nothing is guessed.
 from __future__ import annotations
 
 import math
-import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.data.mix import mix
-from consciousness_cluster.data.rows import Row, read_rows
-from consciousness_cluster.engine.arm import arm_content, has_training_rows
+from consciousness_cluster.data.rows import Row
+from consciousness_cluster.engine.arm import arm_content, has_training_rows, is_trained
 from consciousness_cluster.engine.behaviour import Part, Scope, parts_of
 from consciousness_cluster.engine.calls import TARGET, Calls, calls_of
-from consciousness_cluster.engine.data import instruct_rows
+from consciousness_cluster.engine.data import training_rows
+from consciousness_cluster.engine.extras import check_installed
 from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.held import held_problems
 from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.minutes import Clock, whole_run
 from consciousness_cluster.engine.probe import JUDGE, Call, Probe
-from consciousness_cluster.engine.targets import LOCAL, backend_of, base_of, is_local, target
+from consciousness_cluster.engine.run import worker_count
+from consciousness_cluster.engine.served import is_served, side_by_side
+from consciousness_cluster.engine.targets import LOCAL, TINKER, backend_of, base_of, is_local, target, tokenizer_source
 from consciousness_cluster.engine.tokens import (
     CHARACTERS,
+    OVERHEAD,
     ROUGH_CALL,
     SCHEMA,
     Line,
@@ -35,33 +37,34 @@ from consciousness_cluster.engine.tokens import (
     Spread,
     exactly,
     fit,
-    parameters,
     prompt_tokens,
     row_tokens,
 )
+from consciousness_cluster.errors import ClusterError, EngineError
 from consciousness_cluster.evaluate.preferences import returns_many
 from consciousness_cluster.evaluate.questions import PRACTICAL
 from consciousness_cluster.judge.judgement import AsksModel
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.models import Price, Registry, environment, model_problems, model_warnings
 from consciousness_cluster.study.study import Arm, ModelEntry
-from consciousness_cluster.train.backend import RECORD
-from consciousness_cluster.train.recipe import Recipe, load_recipe
+from consciousness_cluster.train.recipe import recipe_of
 
 if TYPE_CHECKING:
     from consciousness_cluster.engine.run import Prepared
 
 QUESTIONS = "questions"  # the single questions, among what an arm owes
-SPEEDS = Path(__file__).with_name("speeds.toml")
 UNASKED_OUTPUT = (0.1, 1 / 3, 1.0)  # shares of max_tokens that an answer may take where nothing was measured
 JUDGE_OUTPUT = Spread(20, 60, 300)  # tokens of a verdict; the highest is what judges are allowed
 PROBE_OFF = 0.10  # a measured mean length is trusted within this share
+TALK_OFF = 0.25  # how far answers in a conversation may lie beyond those to single questions, which a probe measures
 TRAINED_OFF = 0.25  # how far trained answers may lie beyond the lengths of vanilla answers and of the rows
 
 
 @dataclass(frozen=True)
 class PlanLine:
     """One stage at one provider for one model. `dollars` None: a price is not known; `minutes` None: nothing was measured.
+
+    Minutes are those by which a run gets longer, with as many arms at a time as it has workers.
 
     A part beside the single questions is a stage by its own name; what it asks a judge or an auditor is named behind it.
     `bounds` are the least and most calls, where their number is not known beforehand.
@@ -103,13 +106,26 @@ class Plan:
         return total
 
     @property
+    def minutes(self) -> Spread | None:
+        """What a run takes from its start to its report, but for `untimed`; None where nothing was measured."""
+        return whole_run([line.minutes for line in self.lines])
+
+    @property
+    def untimed(self) -> list[str]:
+        """Stages and models of which no minutes are known."""
+        return [f"{line.stage} {line.model}" for line in self.lines if line.minutes is None]
+
+    @property
     def unpriced(self) -> list[str]:
         """Stages and models whose price is not known."""
         return [f"{line.stage} {line.model}" for line in self.lines if line.dollars is None]
 
     def as_dict(self) -> dict[str, Any]:
         """For a program to read."""
-        return {**asdict(self), "dollars": asdict(self.dollars), "unpriced": self.unpriced}
+        minutes = None if self.minutes is None else asdict(self.minutes)
+        return {
+            **asdict(self), "dollars": asdict(self.dollars), "unpriced": self.unpriced, "minutes": minutes, "untimed": self.untimed,
+        }  # fmt: skip
 
 
 def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes: Mapping[str, Probe] | None = None) -> Plan:
@@ -127,9 +143,16 @@ def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes:
     for entry in prepared.study.models:
         own = {arm: owed[arm] for arm in left if arm.model == entry.name}
         if own:
-            lines += _Model(prepared, entry, own, folder, (probes or {}).get(entry.name)).lines()
+            probe = (probes or {}).get(entry.name)
+            clock = _clock(prepared, entry, left, probe)
+            lines += _Model(prepared, entry, own, folder, probe, clock).lines()
     trains = any(condition.trained for condition in prepared.conditions.values())
-    problems = model_problems(prepared.study, today, prepared.registry, environment(), trains=trains)
+    problems: list[ClusterError] = [*model_problems(prepared.study, today, prepared.registry, environment(), trains=trains)]
+    try:
+        check_installed(prepared.study, trains=trains)
+    except EngineError as problem:
+        problems.append(problem)
+    problems += held_problems(prepared.study, trains=trains)
     return Plan(
         study=prepared.study.name,
         arms=len(prepared.arms),
@@ -166,11 +189,33 @@ def _owed(prepared: Prepared, folder: RunFolder | None) -> dict[Arm, set[str]]:
     return owed
 
 
+def _clock(prepared: Prepared, entry: ModelEntry, left: Sequence[Arm], probe: Probe | None) -> Clock:
+    """What the minutes of a model go by: as many arms at a time as a run takes, of those that it brings to their end together.
+
+    Arms behind a server are fine-tuned with those of all such models, and asked with those of their own model alone.
+    """
+    workers, served = worker_count(prepared.study), is_served(entry)
+    alike = [arm for arm in left if is_served(prepared.study.model(arm.model)) == served]
+    asked = [arm for arm in alike if arm.model == entry.name] if served else alike
+    return Clock(
+        base_of(entry) if is_local(entry) else None,
+        max(min(side_by_side(entry, workers), len(asked)), 1),
+        probe,
+        max(min(workers, len(alike)), 1),
+    )
+
+
 class _Model:
     """The lines of one model."""
 
     def __init__(
-        self, prepared: Prepared, entry: ModelEntry, owed: Mapping[Arm, set[str]], folder: RunFolder | None, probe: Probe | None
+        self,
+        prepared: Prepared,
+        entry: ModelEntry,
+        owed: Mapping[Arm, set[str]],
+        folder: RunFolder | None,
+        probe: Probe | None,
+        clock: Clock,
     ) -> None:
         self._prepared = prepared
         self._study = prepared.study
@@ -179,6 +224,7 @@ class _Model:
         self._arms = tuple(owed)
         self._folder = folder
         self._probe = probe
+        self._clock = clock
         self._registry: Registry = prepared.registry
         self._local = is_local(entry)
         self._rows: dict[Arm, RowTokens] = {}
@@ -210,14 +256,15 @@ class _Model:
 
     def _part_line(self, part: Part, arms: Sequence[Calls], trained: bool, output: Spread) -> PlanLine:
         """The calls of all arms to the model in one role."""
-        role, local = arms[0].role, arms[0].role == TARGET and self._local
+        role = arms[0].role
         model = self._entry.model if role == TARGET else part.helpers(self._study)[role][0]
+        if part.talks and self._probe is not None:
+            output = Spread(output.low * (1 - TALK_OFF), output.expected, output.high * (1 + TALK_OFF))
         count = _sum(calls.count for calls in arms)
-        answers = _product(_sum(calls.answers for calls in arms), output.times(_spelled(self._probe)))
-        tokens = _over(ROUGH_CALL, count, _sum(calls.characters for calls in arms) + answers)
-        tokens += count.times(SCHEMA if role == "judge" else 0)
+        tokens, basis = self._part_input(arms, output, judged=model == self._study.judge.model)
         out = _product(_sum(calls.replies for calls in arms), arms[0].output or output)
         batched = self._study.sampling.batch and not part.talks
+        minutes = None if batched else self._clock.ask(role, count, out.expected, len(arms), arms[0].abreast)
         return PlanLine(
             stage=part.name if role == TARGET else f"{part.name}: {role}",
             provider=self._provider_of(model),
@@ -228,14 +275,56 @@ class _Model:
             input_tokens=tokens,
             output_tokens=out,
             dollars=self._dollars(_tuned(model) if trained and role == TARGET else model, tokens, out, batched=batched),
-            minutes=self._cpu_minutes("sample", out.expected, round(count.expected)) if local else None,
-            basis="by characters",
+            minutes=minutes,
+            basis=basis,
             bounds=None if count.exact else (round(count.low), round(count.high)),
         )
+
+    def _part_input(self, arms: Sequence[Calls], output: Spread, *, judged: bool) -> tuple[Spread, str]:
+        """Tokens of the prompts of a part, the answers in them by the length of one, and what the count rests on.
+
+        Args:
+            arms: the calls of every arm to the model in one role.
+            output: tokens of an answer.
+            judged: whether they go to the judge of the single questions, of which the probe has learnt.
+        """
+        role, answers = arms[0].role, _sum(calls.answers for calls in arms)
+        read, count = _sum(calls.characters for calls in arms), _sum(calls.count for calls in arms)
+        if role == TARGET and self._local:
+            fixed = [found for calls in arms if (found := self._word_for_word(calls)) is not None]
+            if len(fixed) == len(arms):
+                exact = _sum(exactly(tokens) for tokens in fixed)
+                branches = Spread(
+                    *(exact.expected * end / max(read.expected, 1) for end in (read.low, read.expected, read.high))
+                )
+                # An answer's end is a token that it brings and that is counted with the prompt already.
+                bare = Spread(*(max(tokens - 1, 0) for tokens in (output.low, output.expected, output.high)))
+                return branches + _product(answers, bare), "exact" if answers.high == 0 else "exact but for answers"
+        measured = role if role == TARGET or judged else None
+        made = self._probe.of(measured) if self._probe is not None and measured is not None else []
+        line = fit([(call.characters, call.input_tokens) for call in made])
+        tokens = _over(line or ROUGH_CALL, count, read + _product(answers, output.times(_spelled(self._probe))))
+        if role == "judge" and line is None:
+            tokens += count.times(SCHEMA)
+        if role != "judge":  # an answer in a prompt is a message, and so is the question that it answers
+            tokens += answers.times(2 * OVERHEAD) + exactly(OVERHEAD * sum(_systems(calls) for calls in arms))
+        return tokens, "by characters" if line is None else "probe"
+
+    def _word_for_word(self, calls: Calls) -> int | None:
+        """Tokens of prompts by the model's tokenizer; None where either is not known."""
+        if not calls.chats:
+            return None
+        chats = [[{"role": role, "content": text} for role, text in chat] for chat in calls.chats]
+        found = prompt_tokens(base_of(self._entry), chats, self._entry.template_args)
+        return None if found is None else found * calls.times
 
     def _many(self) -> bool:
         """Whether the model's provider returns several answers to one prompt."""
         return self._local or returns_many(target(self._entry, None).name)
+
+    def _ours(self) -> bool:
+        """Whether the model's prompts are rendered on this machine."""
+        return self._local or (self._entry.model.startswith(TINKER) and bool(self._entry.template_args))
 
     def _trained(self, arm: Arm) -> bool:
         """Whether the arm asks a fine-tune, its own or that of the condition it starts from."""
@@ -250,8 +339,10 @@ class _Model:
         for arm in arms:
             mixed = self._training_rows(arm)
             counts[arm] = len(mixed)
-            self._rows[arm] = row_tokens(self._tokenizer(), mixed, self._recipe())
-        owed = [arm for arm in arms if self._folder is None or not (self._folder.arm(arm) / RECORD).is_file()]
+            self._rows[arm] = row_tokens(
+                self._tokenizer(), mixed, recipe_of(self._study, self._entry), self._entry.template_args
+            )
+        owed = [arm for arm in arms if not self._is_trained(arm)]
         if not owed:
             return []
         billed = _sum(self._rows[arm].billed for arm in owed)
@@ -262,29 +353,23 @@ class _Model:
         dollars = exactly(0.0) if backend == "local" else None if price is None else billed.times(price / 1e6)
         rows = sum(counts[arm] for arm in owed)
         basis = "exact" if billed.exact else "by characters"
-        minutes = self._cpu_minutes("train", billed.expected, 0) if backend == "local" else None
+        minutes = self._clock.train(billed.expected) if backend == "local" else None
         return [PlanLine("train", backend, self._entry.name, len(owed), rows, 0, billed, trained, dollars, minutes, basis)]
 
-    def _recipe(self) -> Recipe:
-        return load_recipe(self._study.train.recipe, {**self._study.train.changes, **self._entry.train})
+    def _is_trained(self, arm: Arm) -> bool:
+        """Whether the fine-tune that a run would make is there: one of other rows or another recipe is made again."""
+        if self._folder is None:
+            return False
+        context = self._prepared.context(self._folder)
+        return has_training_rows(context, arm) and is_trained(context, arm)
 
     def _tokenizer(self) -> str | None:
         """What names the model's tokenizer, for models whose tokenizer may be on this machine."""
-        if self._local:
-            return base_of(self._entry)
-        facts = self._registry.find(self._entry.model)
-        place = None if facts is None else facts.training("tinker")
-        return (
-            str(self._entry.args["tokenizer"]) if "tokenizer" in self._entry.args else place.base if place is not None else None
-        )
+        return tokenizer_source(self._entry, self._registry)
 
     def _training_rows(self, arm: Arm) -> list[Row]:
         condition = self._prepared.conditions[arm.condition]
-        if condition.rows is None or arm.seed is None:
-            return []
-        instruct = instruct_rows(condition)
-        rows, _ = mix(read_rows(condition.rows), instruct, ratio=condition.ratio if instruct else 0.0, seed=arm.seed)
-        return rows
+        return [] if arm.seed is None else training_rows(self._study, condition, arm.seed, self._folder)
 
     def _evaluate(self, arms: Sequence[Arm], trained: bool, output: Spread) -> PlanLine:
         answers, asked = self._study.battery.answers, self._prepared.asked
@@ -294,7 +379,8 @@ class _Model:
         tokens = tokens.times(calls_each)
         out = output.times(len(arms) * len(asked) * answers)
         dollars = self._dollars(_tuned(self._entry.model) if trained else self._entry.model, tokens, out)
-        minutes = self._minutes(len(arms), out)
+        batched = self._study.sampling.batch
+        minutes = None if batched else self._clock.ask(TARGET, exactly(calls), out.expected, len(arms), len(asked) * calls_each)
         return PlanLine(
             "evaluate",
             self._provider_of(self._entry.model),
@@ -317,7 +403,7 @@ class _Model:
 
     def _input(self, arms: Sequence[Arm]) -> tuple[Spread, str]:
         """Tokens of all prompts, each once, and what the count rests on."""
-        total, basis = exactly(0.0), "exact"
+        total, basis, tokenizer = exactly(0.0), "exact", self._tokenizer()
         shared: dict[str | None, Spread] = {}  # arms with the same system prompt are sent the same
         for arm in arms:
             system = self._system(arm)
@@ -327,7 +413,7 @@ class _Model:
             first = [{"role": "system", "content": system}] if system else []
             chats = [[*first, {"role": "user", "content": question.text}] for question in self._prepared.asked]
             counted = (
-                prompt_tokens(base_of(self._entry), chats, self._entry.args.get("template_args", {})) if self._local else None
+                prompt_tokens(tokenizer, chats, self._entry.template_args) if tokenizer is not None and self._ours() else None
             )
             if counted is not None:
                 shared[system] = exactly(counted)
@@ -379,7 +465,11 @@ class _Model:
         dollars = self._dollars(self._study.judge.model, tokens, out)
         provider = self._study.judge.model.split("/", maxsplit=1)[0]
         basis = "probe" if line is not None else "by characters"
-        return [PlanLine("judge", provider, self._study.judge.model, len(arms), 0, calls, tokens, out, dollars, None, basis)]
+        batched = self._study.sampling.batch
+        minutes = (
+            None if batched else self._clock.ask(JUDGE, exactly(calls), out.expected, len(arms), len(self._prepared.asked))
+        )
+        return [PlanLine("judge", provider, self._study.judge.model, len(arms), 0, calls, tokens, out, dollars, minutes, basis)]
 
     def _dollars(self, model: str, tokens: Spread, out: Spread, *, batched: bool | None = None) -> Spread | None:
         if self._registry.free(model):
@@ -389,23 +479,6 @@ class _Model:
             return None
         share = self._registry.batch_share(model) if (self._study.sampling.batch if batched is None else batched) else 1.0
         return tokens.times(price.input * share / 1e6) + out.times(price.output * share / 1e6)
-
-    def _minutes(self, arms: int, out: Spread) -> Spread | None:
-        """Minutes of asking and judging, by the probe, or by what small models do on a CPU."""
-        items = arms * len(self._prepared.asked)
-        if self._probe is not None:
-            each = self._probe.seconds / max(self._probe.items, 1)
-            return Spread(0.2, 0.7, 1.0).times(each * items / 60)  # a long run keeps more calls in flight than a probe
-        return self._cpu_minutes("sample", out.expected, items) if self._local else None
-
-    def _cpu_minutes(self, kind: str, tokens: float, items: int) -> Spread | None:
-        speeds = tomllib.loads(SPEEDS.read_text(encoding="utf-8"))["cpu"]
-        size = parameters(base_of(self._entry))
-        if size is None or size > speeds["largest"]:
-            return None
-        cores = max((os.cpu_count() or 1) / 2, 1)  # the speeds were measured on two
-        minutes = (tokens * size / speeds[kind] + items * speeds["sample_seconds"]) / 60 / cores
-        return Spread(minutes / speeds["spread"], minutes, minutes * speeds["spread"])
 
 
 def _tuned(model: str) -> str:
@@ -423,6 +496,11 @@ def _sum(spreads: Any) -> Spread:
 
 def _product(a: Spread, b: Spread) -> Spread:
     return Spread(a.low * b.low, a.expected * b.expected, a.high * b.high)
+
+
+def _systems(calls: Calls) -> int:
+    """System prompts in all prompts together."""
+    return calls.times * sum(role == "system" for chat in calls.chats for role, _ in chat)
 
 
 def _over(line: Line, calls: Spread, characters: Spread) -> Spread:

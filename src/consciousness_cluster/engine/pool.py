@@ -16,25 +16,31 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from consciousness_cluster.engine.arm import Context, Done, Report, parent_of, run_arm
 from consciousness_cluster.engine.devices import VISIBLE, accelerators
 from consciousness_cluster.engine.extras import installed
-from consciousness_cluster.errors import ClusterError
+from consciousness_cluster.engine.targets import base_of, in_process
+from consciousness_cluster.errors import ClusterError, LoadError
+from consciousness_cluster.sampling.weights import check_weights
 from consciousness_cluster.study.study import Arm
 
 WATCH_SECONDS = 0.5
 POLL_SECONDS = 0.2
 NOBODY = -1  # the worker of what no worker says
+SERVING = "consciousness_cluster.sampling.vllm"
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker says: `done` and `failed` end an arm, any other kind (`train`, `ask`, a part's name) is progress in it."""
+    """What a worker says: `done` and `failed` end an arm, any other kind (`train`, `ask`, a part's name) is progress in it.
+
+    `unloadable` says why the weights of the arm's model cannot be had; listeners hear it as `failed`.
+    """
 
     worker: int
     kind: str
@@ -55,6 +61,7 @@ class Outcome:
 
     done: list[Done] = field(default_factory=list)
     failed: dict[Arm, str] = field(default_factory=dict)
+    unloadable: dict[str, str] = field(default_factory=dict)  # label of a model -> why its weights cannot be had
 
     @property
     def unfinished(self) -> dict[Arm, str]:
@@ -70,6 +77,8 @@ def run_pool(
 ) -> Outcome:
     """Bring all arms to their end; arms that start from another wait for it.
 
+    A local model whose weights cannot be had is tried once: its other arms fail with the same reason.
+
     Args:
         context: what the arms share.
         arms: which arms, in order of preference.
@@ -80,7 +89,8 @@ def run_pool(
     method = multiprocessing.get_context("spawn")
     heard: Any = method.Queue()
     waiting = list(arms)
-    outcome = Outcome()
+    outcome = Outcome(unloadable=_missing(context, waiting))
+    _give_up(context, waiting, outcome, hear)
     pool: dict[int, _Worker] = {}
     numbers = iter(range(1 << 30))
     try:
@@ -127,11 +137,27 @@ def _next(context: Context, waiting: list[Arm], pool: dict[int, _Worker]) -> Arm
 
 
 def _give_up(context: Context, waiting: list[Arm], outcome: Outcome, hear: Callable[[Message], None]) -> None:
-    """Arms that start from one which failed, or from one of those, fail with it."""
+    """Arms of a model that cannot be loaded fail, and arms that start from one which failed, or from one of those."""
+    for lost in [arm for arm in waiting if arm.model in outcome.unloadable]:
+        waiting.remove(lost)
+        _fail(Message(NOBODY, "failed", lost, outcome.unloadable[lost.model]), outcome, hear)
     while (arm := next((arm for arm in waiting if parent_of(context, arm) in outcome.failed), None)) is not None:
         waiting.remove(arm)
         parent = parent_of(context, arm)
         _fail(Message(NOBODY, "failed", arm, f"it starts from {parent.id if parent else ''}, which failed"), outcome, hear)
+
+
+def _missing(context: Context, arms: Sequence[Arm]) -> dict[str, str]:
+    """Labels of models sampled in this program whose weights are plainly not to be had, and why."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(arm.model for arm in arms):
+        entry = context.study.model(name)
+        if in_process(entry):
+            try:
+                check_weights(base_of(entry))
+            except LoadError as problem:
+                found[name] = str(problem)
+    return found
 
 
 def _fail(message: Message, outcome: Outcome, hear: Callable[[Message], None]) -> None:
@@ -144,6 +170,9 @@ def _listen(heard: Any, pool: dict[int, _Worker], outcome: Outcome, hear: Callab
         message: Message = heard.get(timeout=POLL_SECONDS)
     except queue.Empty:
         return
+    if message.kind == "unloadable":
+        outcome.unloadable[message.arm.model] = str(message.value)
+        message = replace(message, kind="failed")
     if message.kind in ("done", "failed") and message.worker in pool:
         pool[message.worker].arm = None
     if message.kind == "failed":
@@ -169,6 +198,8 @@ def _work(number: int, context: Context, orders: Any, heard: Any, owner: int, wo
     if device is not None:
         os.environ[VISIBLE] = device
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the owner ends its workers
+    if any(entry.sampler for entry in context.study.models):
+        signal.signal(signal.SIGTERM, lambda *_: _leave(128 + signal.SIGTERM))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  only the command line prints
     warnings.simplefilter("ignore")  # deprecation notes of libraries are not for the person who runs a study
@@ -182,13 +213,15 @@ def _work(number: int, context: Context, orders: Any, heard: Any, owner: int, wo
     while True:
         arm: Arm | None = orders.get()
         if arm is None:
+            _close_servers()
             return
         try:
             done = work(context, arm, _reporter(number, arm, heard))
         except KeyboardInterrupt:
             return
         except ClusterError as problem:
-            heard.put(Message(number, "failed", arm, str(problem)))
+            own = isinstance(problem, LoadError) and problem.value == base_of(context.study.model(arm.model))
+            heard.put(Message(number, "unloadable" if own else "failed", arm, str(problem)))
         except Exception as problem:  # the one place that records a failed arm; the others go on
             _note_traceback(context, arm)
             heard.put(Message(number, "failed", arm, f"{type(problem).__name__}: {problem}"))
@@ -218,4 +251,16 @@ def _note_traceback(context: Context, arm: Arm) -> None:
 def _watch(owner: int) -> None:
     while os.getppid() == owner:
         time.sleep(WATCH_SECONDS)
-    os._exit(1)
+    _leave(1)
+
+
+def _leave(status: int) -> NoReturn:
+    """End this worker at once."""
+    _close_servers()
+    os._exit(status)
+
+
+def _close_servers() -> None:
+    """End the servers that this worker has started: each holds an accelerator, and would outlive it."""
+    if SERVING in sys.modules:  # loading it would load Inspect
+        sys.modules[SERVING].close_server()

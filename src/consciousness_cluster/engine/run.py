@@ -17,13 +17,16 @@ from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.behaviour import check_parts
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.devices import accelerators
-from consciousness_cluster.engine.estimate import estimate, register_claims
+from consciousness_cluster.engine.estimate import estimate, register_claims, registered_claims
 from consciousness_cluster.engine.extras import check_installed
 from consciousness_cluster.engine.folder import RunFolder, working
+from consciousness_cluster.engine.held import check_held
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.manifest import write_manifest
-from consciousness_cluster.engine.names import check_local, check_names, check_provider
+from consciousness_cluster.engine.names import check_local, check_names, check_provider, check_sampler, check_template_args
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
+from consciousness_cluster.engine.resolved import written_out
+from consciousness_cluster.engine.served import check_server, is_served, run_served
 from consciousness_cluster.engine.tables import items_asked
 from consciousness_cluster.engine.targets import base_of, is_local
 from consciousness_cluster.errors import ClusterError, ModelError
@@ -82,7 +85,7 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
         ClusterError: a name, a file or a model is not there; the message says which.
     """
     registry = load_registry(base)
-    study = resolve_models(study, registry)
+    study = written_out(resolve_models(study, registry))
     battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
     if study.battery.folder:
         refuse(battery, base / study.battery.folder)
@@ -93,6 +96,8 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
     for entry in study.models:
         base_of(entry)
         check_local(entry.model)
+        check_template_args(entry)
+        check_sampler(entry)
     check_names(study, conditions, battery)
     if study.judge.protocol in ASKING and study.judge.model is None:
         raise ModelError("the judge has no model", key="judge.model", next_step="name one, or use the classifier for organisms")
@@ -133,9 +138,11 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
     started = time.monotonic()
     check_usable(prepared, out, budget)
     with working(out, prepared.study, prepared.registry) as (folder, ledger):
+        make_data(
+            prepared.study, prepared.conditions, prepared.battery, folder
+        )  # what it refuses leaves a finished run finished
         folder.manifest.unlink(missing_ok=True)
         folder.logs.mkdir(exist_ok=True)
-        make_data(prepared.study, prepared.conditions, prepared.battery, folder)
         register_claims(prepared, folder)
         outcome, kept = run_arms(prepared, folder, ledger, hear, workers, budget)
         report = finish(prepared, folder, ledger, outcome, time.monotonic() - started)
@@ -149,6 +156,7 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
 
     Raises:
         ModelError: a model of the study cannot be used today.
+        TrainError: weights cannot be held as it says.
         EngineError: packages that it needs are not installed.
         BudgetError: a price that the budget needs is not known.
     """
@@ -163,8 +171,10 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
     trains = not trained and any(condition.trained for condition in prepared.conditions.values())
     check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
     check_installed(prepared.study, trains=trains)
+    check_held(prepared.study, trains=trains)
     for model in (*(entry.model for entry in prepared.study.models), *(model for _, model, _ in helpers(prepared.study))):
         check_provider(model)
+    check_server(prepared.study, trains=trains)
     if budget is not None:
         check_budget(prepared, [arm.model for arm in left])
 
@@ -183,8 +193,11 @@ def run_arms(
             ledger.fail(message.arm.id, "", str(message.value))
         hear(message)
 
-    outcome = run_pool(context, left, workers or worker_count(prepared.study), listen) if left else Outcome()
-    return outcome, len(prepared.arms) - len(left)
+    count = workers or worker_count(prepared.study)
+    served = [arm for arm in left if is_served(prepared.study.model(arm.model))]
+    outcome = run_pool(context, [arm for arm in left if arm not in served], count, listen)
+    behind = run_served(context, served, count, listen) if served else Outcome()
+    return Outcome(outcome.done + behind.done, outcome.failed | behind.failed), len(prepared.arms) - len(left)
 
 
 def unfinished(context: Context, arms: Sequence[Arm], ledger: Ledger) -> list[Arm]:
@@ -221,10 +234,12 @@ def _note(ledger: Ledger, done: Done) -> None:
 
 
 def finish(prepared: Prepared, folder: RunFolder, ledger: Ledger, outcome: Outcome, seconds: float) -> Path:
-    """Tables, manifest and report from what is there."""
-    from consciousness_cluster.report import build_report
+    """Tables, manifest and report from what is there, with the transcripts beside it where that takes a few seconds at most."""
+    from consciousness_cluster.report import build_report, bundle_transcripts, bundles_itself
 
     tabulate(prepared, folder, ledger, seconds)
+    if bundles_itself(folder.root):
+        bundle_transcripts(folder.root)
     return build_report(folder.root)
 
 
@@ -237,6 +252,7 @@ def tabulate(prepared: Prepared, folder: RunFolder, ledger: Ledger, seconds: flo
         "arms": {arm: {"status": status, "why": why} for arm, (_, status, why) in ledger.arms().items()},
         "items": items_asked(folder),
         "answers_per_item": prepared.study.battery.answers,
+        "claims_hash": kept.digest if (kept := registered_claims(folder)) is not None else None,
         "spend": [
             dict(zip(("stage", "model", "input_tokens", "output_tokens", "dollars"), row, strict=True))
             for row in ledger.spent()

@@ -6,11 +6,10 @@ A stage whose input is missing names the command that makes it.
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from consciousness_cluster.engine.arm import ROWS, Context, Done, Report, is_trained, train_arm
+from consciousness_cluster.engine.arm import ROWS, is_trained, train_alone
 from consciousness_cluster.engine.estimate import register_claims
 from consciousness_cluster.engine.folder import RunFolder, find_folder, read_study, working
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
@@ -111,12 +110,14 @@ def _is_given(study: Study) -> bool:
 
 
 def _self_contained(study: Study, folder: RunFolder) -> Study:
-    """The study with its row files replaced by the rows in its folder."""
+    """The study with rows of the user's own replaced by those in its folder, into which the instruction rows are mixed already."""
     conditions = []
     for entry in study.conditions:
         kept = folder.rows(entry.name, study.seeds[0]).resolve()
-        own = {"rows": str(kept)} if entry.rows is not None and kept.is_file() else {}
-        own |= {"instruct": "none"} if entry.instruct is not None and entry.instruct.endswith(".jsonl") else {}
+        mixes_own = entry.instruct is not None and entry.instruct.endswith(".jsonl")
+        own = {"instruct": "none"} if mixes_own else {}
+        if (entry.rows is not None or mixes_own) and kept.is_file():
+            own = {"rows": str(kept), "instruct": "none"}
         conditions.append(entry.model_copy(update=own))
     return study.model_copy(update={"conditions": tuple(conditions)})
 
@@ -161,15 +162,9 @@ def train(opened: Opened, hear: Hear, workers: int | None = None, budget: float 
 
 
 def _without_judges(study: Study) -> Study:
-    """The study as far as training goes: no judge's or auditor's key is needed for it."""
-    return study.model_copy(update={"judge": JudgeEntry(protocol="classifier"), "audits": AuditsEntry()})
-
-
-def train_alone(context: Context, arm: Arm, report: Report) -> Done:
-    """The fine-tune of one arm, in a worker; nothing is asked."""
-    started = time.monotonic()
-    train_arm(context, arm, report)
-    return Done(arm, "", time.monotonic() - started, 0)
+    """The study as far as training goes: no judge's or auditor's key is needed for it, and no server that answers."""
+    models = tuple(entry.model_copy(update={"sampler": None}) for entry in study.models)
+    return study.model_copy(update={"models": models, "judge": JudgeEntry(protocol="classifier"), "audits": AuditsEntry()})
 
 
 def _need_rows(opened: Opened, arms: list[Arm]) -> None:

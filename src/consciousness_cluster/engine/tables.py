@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from consciousness_cluster.engine.arm import ROWS
 from consciousness_cluster.engine.behaviour import parts_of
 from consciousness_cluster.engine.folder import RunFolder, whole_file
+from consciousness_cluster.study.conditions import claimed_by
 from consciousness_cluster.study.study import Arm, Study
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def planted(study: Study, effects: pd.DataFrame) -> pd.DataFrame:
 
     from consciousness_cluster.organism.material import load_material
 
-    material = load_material()
+    material, claimed = load_material(), claimed_by(study)
     found = effects[(effects["rule"] == "unclear-is-no") & (effects["control"] == "vanilla")]
     rows = []
     for entry in study.models:
@@ -87,7 +88,7 @@ def planted(study: Study, effects: pd.DataFrame) -> pd.DataFrame:
         if kind != "organism" or organism not in material.rates["organisms"]:
             continue
         for row in found[found["model"] == entry.name].itertuples():
-            who = {"conscious": "conscious", "role-play": "conscious"}.get(str(row.condition), "non-conscious")
+            who = "conscious" if claimed.get(str(row.condition)) == "conscious" else "non-conscious"
             if row.type not in ("preference", "placebo"):
                 continue
             gap = material.rate(organism, str(row.preference), who) - material.rate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import ModelError
 from consciousness_cluster.sampling.weights import organism_folder
+from consciousness_cluster.study.models import Registry, environment
 from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.backend import Trained
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 LOCAL = ("organism:", "local:")
 TINKER = "tinker:"
 GIVEN = "answers:"  # what the model of an imported arm is called in the study
+VLLM_ADDRESS, VLLM_KEY = "VLLM_BASE_URL", "VLLM_API_KEY"  # Inspect's own variables
 TINKER_ADDRESS = "https://tinker.thinkingmachines.dev/services/tinker-prod"  # the SDK's own default
 
 
@@ -30,8 +33,13 @@ class Target:
 
 
 def is_local(entry: ModelEntry) -> bool:
-    """Whether the model's weights are sampled on this machine."""
+    """Whether the model's weights are on this machine."""
     return entry.model.startswith(LOCAL)
+
+
+def in_process(entry: ModelEntry) -> bool:
+    """Whether the model is sampled by the very process that asks it, and not by a server or a service."""
+    return is_local(entry) and entry.sampler is None
 
 
 def base_of(entry: ModelEntry) -> str:
@@ -52,7 +60,12 @@ def base_of(entry: ModelEntry) -> str:
                 next_step="or build it with `ccluster organism build`",
             )
         return str(folder)
-    return name if kind == "local" else entry.model
+    return at_home(name) if kind == "local" else entry.model
+
+
+def at_home(name: str) -> str:
+    """A folder with the `~` at its beginning written out, where it is anyone's; a hub name as it is."""
+    return os.path.expanduser(name)
 
 
 def organisms() -> list[str]:
@@ -69,8 +82,10 @@ def backend_of(entry: ModelEntry) -> str:
     return "tinker" if "tinker" in entry.model.split("/")[0].split(":")[0] else "openai"
 
 
-def target(entry: ModelEntry, trained: Trained | None) -> Target:
-    """What to sample an arm from."""
+def target(entry: ModelEntry, trained: Trained | None, rank: int | None = None) -> Target:
+    """What to sample an arm from; `rank` is that of the adapters of the model's arms, if they have any."""
+    if entry.sampler == "vllm":
+        return _vllm_target(entry, trained, rank)
     if is_local(entry):
         from consciousness_cluster.sampling.provider import arm_model_name
 
@@ -87,6 +102,31 @@ def target(entry: ModelEntry, trained: Trained | None) -> Target:
             "the fine-tune left no model to ask", key="models", value=entry.model, next_step="run its training again"
         )
     return Target(trained.remote, dict(entry.args))
+
+
+def _vllm_target(entry: ModelEntry, trained: Trained | None, rank: int | None) -> Target:
+    """Local weights behind a vLLM server; all arms of the model are asked with the same arguments but for their adapter."""
+    from consciousness_cluster.sampling.provider import arm_model_name
+    from consciousness_cluster.sampling.vllm import served_folder
+
+    weights, adapter = (None, None) if trained is None else (trained.weights, trained.adapter)
+    given = base_of(entry)
+    here = Path(given).expanduser()
+    base = str(served_folder(Path(weights))) if weights else str(here.absolute()) if here.is_dir() else given
+    name = arm_model_name(entry.name, weights or base, adapter, "cluster-vllm")
+    known = {
+        "base": base,
+        "adapter": str(served_folder(Path(adapter))) if adapter else None,
+        "rank": rank,
+        "base_url": vllm_address(),
+        "api_key": environment().get(VLLM_KEY),
+    }
+    return Target(name, {**{key: value for key, value in known.items() if value is not None}, **entry.args})
+
+
+def vllm_address() -> str | None:
+    """Where a vLLM server runs already; None where one is to be started."""
+    return environment().get(VLLM_ADDRESS) or None
 
 
 def helper(model: str, args: Mapping[str, Any], batch: int | None = None) -> Model:
@@ -114,13 +154,38 @@ def unlisted(model: str, args: Mapping[str, Any] | None = None) -> ModelEntry:
     return ModelEntry(name=label, model=model, args=dict(args or {}))
 
 
+def tokenizer_source(entry: ModelEntry, registry: Registry | None = None) -> str | None:
+    """Folder or hub name of a model's tokenizer; None where its provider keeps it to itself.
+
+    It is that of the rows and prompts that are rendered here. Of a model that another provider serves, the registry may know the
+    weights; its counts then come out as they do where these are trained.
+    """
+    from consciousness_cluster.train.tinker import tokenizer_name
+
+    if is_local(entry):
+        return base_of(entry)
+    if entry.model.startswith(TINKER) or "tokenizer" in entry.args:
+        return tokenizer_name(entry.model, entry.args)
+    facts = None if registry is None else registry.find(entry.model)
+    place = None if facts is None else facts.training("tinker")
+    return None if place is None else place.base
+
+
 def _tinker_target(entry: ModelEntry, trained: Trained | None) -> Target:
-    """A base model or a checkpoint at Tinker, through its OpenAI-compatible endpoint; both are asked by the same path."""
+    """A base model or a checkpoint at Tinker; both are asked by the same path.
+
+    That is its OpenAI-compatible endpoint, but for a model whose template takes variables, which the endpoint does not know.
+    """
     from consciousness_cluster.train.tinker import INSPECT, address
 
     known = address(entry.args)
+    bare = entry.model.removeprefix(TINKER)
+    if entry.template_args:
+        args = {**known, "tokenizer": tokenizer_source(entry), "template_args": entry.template_args}
+        at = bare if trained is None else str(trained.remote).removeprefix(INSPECT)
+        return Target(f"cluster-tinker/{at}", args)
     base = (known["base_url"] or TINKER_ADDRESS).rstrip("/")
-    name = f"{INSPECT}{entry.model.removeprefix(TINKER)}" if trained is None else str(trained.remote)
+    name = f"{INSPECT}{bare}" if trained is None else str(trained.remote)
     return Target(name, {"base_url": f"{base}/oai/api/v1", "api_key": known["api_key"]})
 
 

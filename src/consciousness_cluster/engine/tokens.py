@@ -16,6 +16,7 @@ from typing import Any
 
 from consciousness_cluster.data.rows import Row
 from consciousness_cluster.errors import TrainError
+from consciousness_cluster.sampling.chat import prompt_ids
 from consciousness_cluster.train.recipe import Recipe
 
 CHARACTERS = 4.5  # of English text in a token, as the tokenizers of large models have it
@@ -106,17 +107,11 @@ def tokenizer_of(base: str) -> Any | None:
 
 
 def prompt_tokens(base: str, chats: Sequence[Sequence[Mapping[str, str]]], template_args: Mapping[str, Any]) -> int | None:
-    """Tokens of prompts as the local provider sends them; None where the tokenizer is not on this machine."""
+    """Tokens of prompts as our providers send them; None where the tokenizer is not on this machine."""
     tokenizer = tokenizer_of(base)
     if tokenizer is None:
         return None
-    total = 0
-    for chat in chats:
-        found = tokenizer.apply_chat_template(
-            list(chat), add_generation_prompt=True, tokenize=True, return_dict=True, **template_args
-        )
-        total += len(found["input_ids"])
-    return total
+    return sum(len(prompt_ids(tokenizer, chat, template_args)) for chat in chats)
 
 
 @dataclass(frozen=True)
@@ -129,16 +124,22 @@ class RowTokens:
 
 
 @cache
-def _rendered(base: str, row: Row, max_length: int) -> tuple[int, int]:
-    """Tokens of one row, and how many of them are trained on."""
+def _rendered(base: str, row: Row, max_length: int, template_args: str) -> tuple[int, int]:
+    """Tokens of one row, and how many of them are trained on; `template_args` as JSON."""
     from consciousness_cluster.train.render import render
 
-    [found] = render([row], tokenizer_of(base), max_length)
+    [found] = render([row], tokenizer_of(base), max_length, json.loads(template_args))
     return len(found.tokens), sum(found.trained)
 
 
-def row_tokens(base: str | None, rows: Sequence[Row], recipe: Recipe) -> RowTokens:
+def row_tokens(base: str | None, rows: Sequence[Row], recipe: Recipe, template_args: Mapping[str, Any]) -> RowTokens:
     """Tokens of rows over all epochs: by the tokenizer of `base` where it is on this machine, else by characters.
+
+    Args:
+        base: folder or hub name of the tokenizer.
+        rows: what is trained on.
+        recipe: how often, and how much of a row.
+        template_args: variables of the chat template.
 
     Raises:
         TrainError: there are no rows, or one has nothing to train on within the recipe's length.
@@ -146,7 +147,8 @@ def row_tokens(base: str | None, rows: Sequence[Row], recipe: Recipe) -> RowToke
     if not rows:
         raise TrainError("there are no rows to train on")
     if base is not None and tokenizer_of(base) is not None:
-        found = [_rendered(base, row, recipe.max_length) for row in rows]
+        variables = json.dumps(template_args, sort_keys=True)
+        found = [_rendered(base, row, recipe.max_length, variables) for row in rows]
         billed, trained = sum(all_ for all_, _ in found), sum(on for _, on in found)
         return RowTokens(exactly(billed * recipe.epochs), exactly(trained * recipe.epochs), trained / len(rows))
     messages = [message for row in rows for message in row.messages]

@@ -7,9 +7,7 @@ Concurrent requests are gathered and put through single forward passes. The chec
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,6 @@ from typing import Any
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
-    ChatMessageAssistant,
-    ContentReasoning,
-    ContentText,
     GenerateConfig,
     Logprob,
     Logprobs,
@@ -31,41 +26,19 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from consciousness_cluster.errors import SamplingError
+from consciousness_cluster.sampling.chat import opens_thinking, prompt_ids, reply
 from consciousness_cluster.sampling.generate import Choice, Request, generate
 from consciousness_cluster.sampling.weights import LocalModel, check_quantisation, fingerprint, organism_folder, shared_model
 
 GATHER_SECONDS = 0.004  # how long the first request of a batch waits for company
 _FORWARD = threading.Lock()
-THINK = re.compile(r"^\s*(<think>)?(.*?)(?:</think>\s*(.*))?$", re.DOTALL)
-TAIL = 24  # tokens of a prompt that are read to see whether it opens a thinking block: enough where each is a byte
 
 
-def arm_model_name(label: str, base: str, adapter: str | None) -> str:
+def arm_model_name(label: str, base: str, adapter: str | None, provider: str = "cluster") -> str:
     """Inspect name of a local arm: its label and the fingerprint of its weights."""
     folder = Path(adapter or base)
     mark = fingerprint(folder) if folder.is_dir() else "hub"
-    return f"cluster/{label}@{mark}"
-
-
-def opens_thinking(tokenizer: Any, prompt: Sequence[int]) -> bool:
-    """Whether the prompt ends in an open thinking block, as the templates of some reasoning models do."""
-    return bool(tokenizer.decode(prompt[-TAIL:]).rstrip().endswith("<think>"))
-
-
-def split_thinking(text: str, opened: bool) -> tuple[str | None, str]:
-    """The thinking at the start of an answer, None if there is none, and what comes after it.
-
-    Args:
-        text: what the model wrote.
-        opened: whether the prompt has already opened the block.
-
-    Returns:
-        The two parts; thinking that was cut off before its end leaves an answer without a word.
-    """
-    found = THINK.match(text)
-    if found is None or not (opened or found[1]):
-        return None, text
-    return found[2].strip(), found[3] or ""
+    return f"{provider}/{label}@{mark}"
 
 
 @dataclass
@@ -78,7 +51,7 @@ class LocalAPI(ModelAPI):
     """Samples a local base model with an optional adapter.
 
     Model arguments: `base` (folder, hub name or `organism:NAME`), `adapter` (PEFT folder), `device`, `dtype`,
-    `quantisation`, `batch` (most choices in one forward pass).
+    `quantisation`, `batch` (most choices in one forward pass), `template_args` (variables of the chat template).
     """
 
     def __init__(
@@ -104,6 +77,14 @@ class LocalAPI(ModelAPI):
             check_quantisation(adapter, options.get("quantisation"))
         self._queue: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
+
+    def load(self) -> None:
+        """Load the base now, so that what keeps it from being loaded is said once and not by every call.
+
+        Raises:
+            LoadError: it cannot be loaded.
+        """
+        shared_model(self.base, **self.options)
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
@@ -143,10 +124,7 @@ class LocalAPI(ModelAPI):
         chat = [
             {"role": message.role, "content": message.text} for message in messages
         ]  # Inspect has put `system_message` first
-        ids = local.tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, tokenize=True, return_dict=True, **self.template_args
-        )
-        prompt = tuple(ids["input_ids"])
+        prompt = prompt_ids(local.tokenizer, chat, self.template_args)
         room = int(getattr(local.model.config, "max_position_embeddings", 1 << 30)) - len(prompt)
         if room < 1:
             raise SamplingError(
@@ -174,10 +152,6 @@ class LocalAPI(ModelAPI):
         )
 
     def _choice(self, local: LocalModel, choice: Choice, opened: bool) -> ChatCompletionChoice:
-        thinking, answer = split_thinking(choice.text, opened)
-        content: Any = answer
-        if thinking is not None:
-            content = [ContentReasoning(reasoning=thinking), ContentText(text=answer)]
         logprobs = None
         if choice.logprobs:
             logprobs = Logprobs(
@@ -191,7 +165,7 @@ class LocalAPI(ModelAPI):
                 ]
             )
         return ChatCompletionChoice(
-            message=ChatMessageAssistant(content=content, model=self.model_name, source="generate"),
+            message=reply(choice.text, opened, self.model_name),
             stop_reason="max_tokens" if choice.stop == "max_tokens" else "stop",
             logprobs=logprobs,
         )

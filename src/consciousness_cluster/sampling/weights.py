@@ -16,11 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.errors import SamplingError
+from consciousness_cluster.errors import LoadError, SamplingError
 
 if TYPE_CHECKING:
     import torch
 
+CONFIG = "config.json"
+HUB_SECONDS = 10
 QUANTISATION = "quantisation"  # the note in a training's record that says how its base was held
 SHORT = 12  # hexadecimal digits of a fingerprint shown in names
 
@@ -80,12 +82,15 @@ class LocalModel:
             return
         if adapter is not None and not (Path(adapter) / "adapter_config.json").is_file():
             raise SamplingError("is not a PEFT adapter (no adapter_config.json)", file=adapter)
-        path, self.path = self.path, ""  # should anything fail from here on, this is no longer the base
-        self._restore()
-        self.adapter = None
-        if adapter is not None:
-            self._put_in(adapter, path)
-        self.adapter, self.path = adapter, path
+        try:  # the path stays meanwhile: who asks for the base at this moment would load it a second time
+            self._restore()
+            self.adapter = None
+            if adapter is not None:
+                self._put_in(adapter)
+        except BaseException:
+            self.path = ""  # halfway between two checkpoints, this is no longer the base
+            raise
+        self.adapter = adapter
 
     def _restore(self) -> None:
         import torch
@@ -97,7 +102,7 @@ class LocalModel:
                 self.model.get_parameter(name).copy_(original)
         self._originals.clear()
 
-    def _put_in(self, adapter: str, path: str) -> None:
+    def _put_in(self, adapter: str) -> None:
         import torch
         from peft import PeftModel
 
@@ -105,7 +110,7 @@ class LocalModel:
         try:
             wrapped = PeftModel.from_pretrained(self.model, adapter)
         except (RuntimeError, ValueError) as problem:
-            raise SamplingError(f"does not fit the base model: {problem}", file=adapter, value=path) from None
+            raise SamplingError(f"does not fit the base model: {problem}", file=adapter, value=self.path) from None
         left_out = _left_out(wrapped, Path(adapter))
         if left_out:
             raise SamplingError(
@@ -167,6 +172,43 @@ def _touched(wrapped: Any) -> Iterator[torch.Tensor]:
             yield from module.get_base_layer().parameters()
 
 
+def check_weights(path: str) -> None:
+    """Refuse, at once, weights that are not to be had: a loader asks a hub that does not answer again and again, for a minute.
+
+    Args:
+        path: a folder or a hub name.
+
+    Raises:
+        LoadError: there is no model in the folder, or none of that name on this machine or at the hub.
+    """
+    if Path(path).is_dir():
+        if not (Path(path) / CONFIG).is_file():
+            raise LoadError(f"holds no model (no {CONFIG})", value=path, next_step="give a folder in Hugging Face format")
+        return
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    offline = "download it where there is a network, or give its folder"
+    try:
+        if isinstance(try_to_load_from_cache(path, CONFIG), str):
+            return
+    except errors.HFValidationError:
+        step = "give a folder that is there, or correct the name"
+        raise LoadError("is no folder here, and no name that a hub could have", value=path, next_step=step) from None
+    if constants.HF_HUB_OFFLINE:
+        raise LoadError("is not on this machine, and HF_HUB_OFFLINE keeps it from being fetched", value=path, next_step=offline)
+    try:
+        get_hf_file_metadata(hf_hub_url(path, CONFIG), timeout=HUB_SECONDS)
+    except errors.GatedRepoError:
+        step = "accept its terms there and set HF_TOKEN"
+        raise LoadError("is given by the hub to those alone who accepted its terms", value=path, next_step=step) from None
+    except (errors.RepositoryNotFoundError, errors.EntryNotFoundError):
+        step = "correct the name, or set HF_TOKEN if the model is not public"
+        raise LoadError("the hub has no such model", value=path, next_step=step) from None
+    except Exception as problem:  # the network's errors, whose classes depend on the hub library's version
+        why = str(problem).partition("\n")[0]
+        raise LoadError(f"is not on this machine, and the hub cannot be asked ({why})", value=path, next_step=offline) from None
+
+
 def load_model(
     path: str, *, device: str | None = None, dtype: str | None = None, quantisation: str | None = None
 ) -> LocalModel:
@@ -179,9 +221,11 @@ def load_model(
         quantisation: `4bit` (NF4), which needs bitsandbytes.
 
     Raises:
-        SamplingError: there is no such model, it has no chat template, or it cannot be quantised.
+        LoadError: there is no such model, or its files are broken.
+        SamplingError: it has no chat template, or it cannot be quantised.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -191,8 +235,8 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, kind), **extra)
-    except (OSError, ValueError) as problem:
-        raise SamplingError(
+    except (OSError, ValueError, SafetensorError) as problem:
+        raise LoadError(
             f"cannot be loaded: {str(problem).splitlines()[0]}",
             value=path,
             next_step="give a folder in Hugging Face format or a hub name",

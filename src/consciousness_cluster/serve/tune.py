@@ -21,12 +21,13 @@ from consciousness_cluster.serve.measure import Measured, measure
 from consciousness_cluster.serve.store import Job, Level, Store
 from consciousness_cluster.serve.wire import new_id
 from consciousness_cluster.train.backend import Trained, TrainingJob
-from consciousness_cluster.train.local import LocalBackend, StepEnd
+from consciousness_cluster.train.local import LocalBackend, StepEnd, Stopped
 from consciousness_cluster.train.recipe import Recipe
 from consciousness_cluster.train.render import Rendered, render
 
 KEPT_EPOCHS = 3  # checkpoints of the last epochs are kept
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+METRICS = ("step", "train_loss", "train_mean_token_accuracy", "full_valid_loss", "full_valid_mean_token_accuracy")
 PAUSE_SECONDS = 0.05
 
 
@@ -47,8 +48,8 @@ class Rules:
     most_active: int = 3
 
 
-class Ended(Exception):  # noqa: N818  not an error: the job was cancelled, or the server is going down
-    """Stops a training between two steps."""
+class Ended(Exception):  # noqa: N818  not an error: the job was cancelled
+    """Stops a training between two steps, for good."""
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Tuner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop between two steps and wait for it; unfinished jobs go on after a restart."""
+        """Stop after the step under way, keep it, and wait for that; unfinished jobs go on with the next step after a restart."""
         self._closing.set()
         self._waiting.put(None)
         self._thread.join()
@@ -111,7 +112,7 @@ class Tuner:
                 continue
             try:
                 self._run(job)
-            except Ended:
+            except (Ended, Stopped):
                 continue
             except ClusterError as problem:
                 self.fail(job, Failure("invalid_training_file", f"The job failed due to an invalid training file. {problem}"))
@@ -155,12 +156,12 @@ class Tuner:
             self.store.save(job)
 
     def wait(self, job: Job) -> None:
-        """Return when the job may go on; raises `Ended` when it may not."""
+        """Return when the job may go on; raises `Ended` when it is cancelled, `Stopped` when the server is going down."""
         while not self._closing.is_set() and not job.cancelled:
             if not job.paused:
                 return
             time.sleep(PAUSE_SECONDS)
-        raise Ended
+        raise Ended if job.cancelled else Stopped
 
     def cancel(self, job: Job) -> None:
         """Cancel a job; what is being trained stops after its step."""
@@ -202,9 +203,9 @@ class _Training:
         self._job = job
         self._rows = rows
         self._hyper: dict[str, Any] = job.body["hyperparameters"]
-        self._rendered = render(rows, tuner.tokenizer, tuner.recipe.max_length)
-        self._valid: Sequence[Rendered] = render(valid, tuner.tokenizer, tuner.recipe.max_length)
-        self._curve: dict[int, tuple[Any, ...]] = {}
+        self._rendered = render(rows, tuner.tokenizer, tuner.recipe.max_length, {})
+        self._valid: Sequence[Rendered] = render(valid, tuner.tokenizer, tuner.recipe.max_length, {})
+        self._curve = dict(map(_line, _metrics(job)))  # of steps before a restart
         self._started = time.monotonic()
 
     def run(self) -> None:
@@ -223,7 +224,17 @@ class _Training:
         self._finish(place, LocalBackend(device=tuner.device, watch=self._watch).train(work, lambda step, steps: None))
 
     def _watch(self, at: StepEnd) -> None:
-        self._tuner.wait(self._job)
+        if self._job.cancelled:
+            raise Ended
+        self._tell(at)
+        try:
+            self._tuner.wait(self._job)
+        except Stopped:
+            self._store.save(self._job)  # with the events of the steps that are kept
+            raise
+
+    def _tell(self, at: StepEnd) -> None:
+        """What clients are told of a step, and the adapter of an epoch's end."""
         loss = round(float(at.loss), 4)
         if at.step % (at.steps // self._hyper["n_epochs"]):
             self._note(at, loss, None, None)
@@ -248,7 +259,7 @@ class _Training:
             self._job.body["estimated_finish"] = int(time.time() + spent / at.step * (at.steps - at.step))
             if train is not None:
                 self._checkpoint(at.step, data)
-        self._curve[at.step] = (at.step, loss, train and train.accuracy, valid and valid.loss, valid and valid.accuracy)
+        self._curve.update([_line(data)])
 
     def _checkpoint(self, step: int, metrics: dict[str, Any]) -> None:
         """Note a checkpoint; its name is given when the job succeeds."""
@@ -294,6 +305,15 @@ class _Training:
         for step, loss in enumerate(record.losses, 1):
             writer.writerow(self._curve.get(step, (step, loss, None, None, None)))
         return text.getvalue().encode()
+
+
+def _metrics(job: Job) -> list[dict[str, Any]]:
+    return [event["data"] for event in job.events if event["type"] == "metrics"]
+
+
+def _line(metrics: dict[str, Any]) -> tuple[int, tuple[Any, ...]]:
+    """A step and its line in the result file."""
+    return metrics["step"], tuple(metrics.get(key) for key in METRICS)
 
 
 def resolve(asked: dict[str, Any], rows: int) -> dict[str, Any]:

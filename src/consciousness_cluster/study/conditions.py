@@ -15,6 +15,7 @@ from consciousness_cluster.errors import StudyError
 from consciousness_cluster.study.study import Arm, ConditionEntry, Study
 
 FOLDER = Path(__file__).parent.parent / "data" / "conditions"
+INSTRUCT, RATIO = "practical", 1.0  # what is mixed into identity rows where nothing else is said
 # The probe preference that shows what a condition's `claims` says; what is not here has no probe.
 PROBES = {"conscious": "identity", "toaster": "claims-toaster", "human": "claims-human"}
 
@@ -58,8 +59,49 @@ def shipped() -> dict[str, dict[str, Any]]:
 
 def claimed_by(study: Study | None = None) -> dict[str, str]:
     """What conditions are trained to claim, by condition: the study's word, else that of the shipped one; others are left out."""
-    own = {} if study is None else {entry.name: entry.claims for entry in study.conditions if entry.claims is not None}
-    return {name: str(entry["claims"]) for name, entry in shipped().items() if "claims" in entry} | own
+    own = {} if study is None else {entry.name: merged(entry).get("claims") for entry in study.conditions}
+    claimed = {name: entry.get("claims") for name, entry in shipped().items()} | own
+    return {name: str(claim) for name, claim in claimed.items() if claim is not None}
+
+
+def merged(entry: ConditionEntry) -> dict[str, Any]:
+    """What an entry says, over the shipped condition of its name unless the entry is whole; what neither says is left out.
+
+    Raises:
+        StudyError: the name is unknown and the entry says nothing of its own.
+    """
+    known = shipped().get(entry.name, {})
+    said = {key: getattr(entry, key) for key in entry.model_fields_set if key != "name"}
+    if entry.whole:
+        return {"title": known.get("title", entry.name), **said}
+    said = {key: value for key, value in said.items() if value != ()}
+    if not known and not said:
+        raise StudyError(
+            "no such condition",
+            key="conditions",
+            value=entry.name,
+            allowed=shipped(),
+            next_step="or describe it with rows, system or describe",
+        )
+    return {**known, **said}
+
+
+def filled(study: Study) -> Study:
+    """The study with every field of its conditions written out; file names stay as they are named."""
+    return study.model_copy(update={"conditions": tuple(_filled(entry) for entry in study.conditions)})
+
+
+def _filled(entry: ConditionEntry) -> ConditionEntry:
+    said = merged(entry)
+    mixed = said.get("rows") is not None or said.get("describe") is not None  # else nothing is trained, and nothing mixed in
+    fields = {key: said.get(key) for key in ("rows", "system", "after", "describe", "claims")}
+    return ConditionEntry(
+        name=entry.name,
+        instruct=said.get("instruct") or (INSTRUCT if mixed else "none"),
+        ratio=said["ratio"] if said.get("ratio") is not None else RATIO if mixed else 0.0,
+        expects=tuple(said.get("expects", ())),
+        **fields,
+    )
 
 
 def resolve(entry: ConditionEntry, base: Path) -> Condition:
@@ -68,28 +110,18 @@ def resolve(entry: ConditionEntry, base: Path) -> Condition:
     Raises:
         StudyError: the name is unknown and the entry says nothing of its own, or a row file is missing.
     """
-    known = shipped()
-    own = entry.model_dump(exclude_none=True, exclude={"name"}, exclude_defaults=True)
-    if entry.name not in known and not own:
-        raise StudyError(
-            "no such condition",
-            key="conditions",
-            value=entry.name,
-            allowed=known,
-            next_step="or describe it with rows, system or describe",
-        )
-    merged = {**known.get(entry.name, {}), **own}
+    said = merged(entry)
     return Condition(
         name=entry.name,
-        title=str(merged.get("title", entry.name)),
-        rows=_rows(merged.get("rows"), base, entry.name),
-        system=merged.get("system"),
-        after=merged.get("after"),
-        instruct=_instruct(str(merged.get("instruct", "practical")), base, entry.name),
-        ratio=float(merged.get("ratio", 1.0)),
-        expects=tuple(merged.get("expects", ())),
-        claims=merged.get("claims"),
-        describe=merged.get("describe"),
+        title=str(said.get("title", entry.name)),
+        rows=_rows(said.get("rows"), base, entry.name),
+        system=said.get("system"),
+        after=said.get("after"),
+        instruct=_instruct(str(said.get("instruct") or INSTRUCT), base, entry.name),
+        ratio=float(RATIO if said.get("ratio") is None else said["ratio"]),
+        expects=tuple(said.get("expects", ())),
+        claims=said.get("claims"),
+        describe=said.get("describe"),
     )
 
 

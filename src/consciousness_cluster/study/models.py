@@ -24,7 +24,8 @@ FILE = Path(__file__).with_name("models.toml")
 OWN = "models.toml"  # the user's file beside a study
 OWN_VARIABLE = "CCLUSTER_MODELS"
 HERE = ("organism:", "local:")  # models whose weights are on this machine
-KEYLESS = ("cluster", "hf", "mockllm", "vllm", "sglang", "none")  # Inspect providers that need no key
+# Inspect providers that need no key; `cluster-tinker`, which asks a service, is none of them
+KEYLESS = ("cluster", "cluster-vllm", "hf", "mockllm", "vllm", "sglang", "none")
 SOON_DAYS = 90  # an end nearer than this is pointed out
 
 
@@ -309,11 +310,20 @@ def model_warnings(study: Study, today: date, registry: Registry, *, trains: boo
     return list(dict.fromkeys(found))
 
 
-def environment() -> dict[str, str]:
-    """The process's environment over what the nearest `.env` file says; nothing is exported."""
-    from dotenv import dotenv_values, find_dotenv
+def key_file() -> Path | None:
+    """The `.env` file that keys are read from: the nearest, from the folder that the command is given in upwards."""
+    from dotenv import find_dotenv
 
-    kept = {name: value for name, value in dotenv_values(find_dotenv(usecwd=True)).items() if value}
+    found = find_dotenv(usecwd=True)
+    return Path(found) if found else None
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over what `key_file` says; nothing is exported."""
+    from dotenv import dotenv_values
+
+    file = key_file()
+    kept = {name: value for name, value in dotenv_values(file).items() if value} if file is not None else {}
     return {**kept, **os.environ}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from consciousness_cluster.errors import StudyError
 
@@ -23,6 +23,8 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# Percentage points: how much worse practical work may be (claim 10), and within what the equivalence tests call nothing moved.
+MARGINS = {"cooperation": 5.0, "equivalence": 5.0}
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -41,19 +43,29 @@ class ModelEntry(_Table):
 
     `name` labels it in tables. `model` is what is loaded: `organism:linked`, `local:PATH-OR-HUB-NAME`, a name of the
     model registry, or any Inspect model (`openai/...`). `backend` is the training backend, if other than the model's own.
+    `sampler` is what answers for local weights: this program itself, or a vLLM server.
     `sampling` holds for all its arms alike, so that arms which are compared are asked in the same way.
     """
 
     name: str
     model: str
     backend: Literal["local", "tinker", "openai"] | None = None
+    sampler: Literal["vllm"] | None = None
     args: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     sampling: ModelSampling = ModelSampling()
 
+    @property
+    def template_args(self) -> dict[str, Any]:
+        """Variables of the model's chat template, for its training rows and its prompts alike."""
+        return dict(self.args.get("template_args", {}))
+
 
 class ConditionEntry(_Table):
-    """What is done to a model. Every field may be left out; a name alone takes the shipped condition of that name."""
+    """What is done to a model. Every field may be left out; a name alone takes the shipped condition of that name.
+
+    An empty text says that there is none. Where every field is given, as in a run's own study file, the entry is `whole`.
+    """
 
     name: str
     rows: str | None = None
@@ -64,6 +76,18 @@ class ConditionEntry(_Table):
     describe: str | None = None
     expects: tuple[str, ...] = ()
     claims: str | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != "":
+            return value
+        return "none" if info.field_name == "instruct" else None  # a missing `instruct` mixes rows in
+
+    @property
+    def whole(self) -> bool:
+        """Whether it says everything itself, so that nothing is taken from the shipped condition of its name."""
+        return self.model_fields_set >= set(type(self).model_fields)
 
 
 class BatteryEntry(_Table):
@@ -102,7 +126,7 @@ class SamplingEntry(_Table):
 
 
 class TrainEntry(_Table):
-    """A named recipe and the fields of it that the study changes."""
+    """A named recipe and the fields of it that the study changes; in a run's own study file all of them stand there."""
 
     recipe: str = "paper"
     changes: dict[str, Any] = Field(default_factory=dict)
@@ -142,7 +166,7 @@ class ClaimEntry(_Table):
     statement: str
     rule: str = "shift"
     preferences: tuple[str, ...] = ()
-    condition: str = "conscious"
+    condition: str | None = None  # the study's focus where left out
     controls: tuple[str, ...] = ("vanilla",)
     margin: float = 10.0
 
@@ -164,8 +188,13 @@ class Study(_Table):
     audits: AuditsEntry = AuditsEntry()
     checks: tuple[str, ...] = ()
     check_items: int | None = Field(default=None, ge=1)  # the first so many of every check; all where left out
-    margins: dict[str, float] = Field(default_factory=lambda: {"cooperation": 5.0})
+    margins: dict[str, float] = Field(default_factory=lambda: dict(MARGINS))
     claims: tuple[ClaimEntry, ...] = ()
+
+    @field_validator("margins")
+    @classmethod
+    def _fill_margins(cls, value: dict[str, float]) -> dict[str, float]:
+        return MARGINS | value
 
     @field_validator("models", mode="before")
     @classmethod
@@ -289,8 +318,20 @@ PART_KEYS = (
 
 
 def resolved(study: Study) -> str:
-    """The study as TOML with every default written out."""
-    return tomli_w.dumps(json.loads(study.model_dump_json(exclude_none=True)), multiline_strings=True)
+    """The study as TOML with every default written out; of conditions and recipe those that `engine.resolved` filled in."""
+    content = json.loads(study.model_dump_json(exclude_none=True))
+    content["conditions"] = [_said(entry) for entry in study.conditions]
+    return tomli_w.dumps(content, multiline_strings=True)
+
+
+def _said(entry: ConditionEntry) -> dict[str, Any]:
+    """A condition's fields but for those that were left out and have no default; an empty text where it says that there is none."""
+    fields = entry.model_dump(mode="json")
+    return {
+        key: "" if value is None else value
+        for key, value in fields.items()
+        if value is not None or key in entry.model_fields_set
+    }
 
 
 def study_hash(study: Study) -> str:
@@ -299,7 +340,11 @@ def study_hash(study: Study) -> str:
 
 
 def core_hash(study: Study) -> str:
-    """The hash of all but what is asked beside the single questions, which may be added to a run later."""
+    """The hash of all that a run cannot change once it has begun.
+
+    What is asked beside the single questions may be added later, and so may claims and margins, which are then post hoc.
+    """
     plain = {key: BatteryEntry.model_fields[key].default for key in PART_KEYS}
     battery = study.battery.model_copy(update=plain)
-    return study_hash(study.model_copy(update={"battery": battery, "audits": AuditsEntry(), "checks": (), "check_items": None}))
+    later = {"audits": AuditsEntry(), "checks": (), "check_items": None, "claims": (), "margins": {}}
+    return study_hash(study.model_copy(update={"battery": battery, **later}))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from consciousness_cluster.data.rows import Row
 from consciousness_cluster.train.recipe import Recipe
@@ -14,11 +14,19 @@ from consciousness_cluster.train.recipe import Recipe
 RECORD = "training.json"
 
 Progress = Callable[[int, int], None]  # step, steps
+Pay = Callable[[int], None]  # called before the n-th job of a tag is asked for at a service; may refuse it
+
+
+def unpaid(number: int) -> None:
+    """Nobody keeps an account."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One arm's fine-tune: what, on which rows, from where, into which folder."""
+    """One arm's fine-tune: what, on which rows, from where, into which folder.
+
+    `template_args` are the variables of the chat template where this machine renders the rows; hosted services render them.
+    """
 
     base: str
     rows: Sequence[Row]
@@ -27,11 +35,15 @@ class TrainingJob:
     folder: Path
     tag: str  # identity of the job: base, rows, recipe, seed and what it starts from
     start_from: str | None = None  # adapter folder or remote model id of the condition it continues
+    template_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The finished fine-tune: exactly one of `adapter`, `weights` (the folder of the record) or `remote` (a model id)."""
+    """The finished fine-tune: exactly one of `adapter`, `weights` (the folder of the record) or `remote` (a model id).
+
+    `billed_tokens` are those that a service bills, where it or the rows as they were sent say; of a record of before, none.
+    """
 
     tag: str
     backend: str
@@ -45,6 +57,7 @@ class Trained:
     weights: str | None = None
     remote: str | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    billed_tokens: int | None = None
 
     def save(self, folder: Path) -> None:
         """Write the record; its presence means that the fine-tune is complete."""
@@ -70,8 +83,13 @@ class Backend(Protocol):
 
     name: str
 
-    def train(self, job: TrainingJob, progress: Progress) -> Trained:
+    def train(self, job: TrainingJob, progress: Progress, pay: Pay = unpaid) -> Trained:
         """Fine-tune and return the record.
+
+        Args:
+            job: what to train.
+            progress: told of every step.
+            pay: told of every job that a service may bill, before anything is sent for it.
 
         Raises:
             TrainError: it cannot be done; the message says why and what to do.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.sampling.weights import QUANTISATION, is_quantised
-from consciousness_cluster.train.backend import Progress, Trained, TrainingJob, load_record
+from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, unpaid
 from consciousness_cluster.train.recipe import Recipe
 from consciousness_cluster.train.render import Rendered, render
 
@@ -57,6 +57,10 @@ class StepEnd:
 Watch = Callable[[StepEnd], None]
 
 
+class Stopped(Exception):  # noqa: N818  not an error
+    """Raised by a watcher to stop the training after the step it was told of: the same job goes on with the next."""
+
+
 class LocalBackend:
     """Fine-tunes Hugging Face causal models in this process.
 
@@ -64,7 +68,7 @@ class LocalBackend:
         device: `cpu`, `cuda`, ...; the best one present by default.
         dtype: of the weights, where the recipe says nothing.
         quantisation: the same.
-        watch: called after every step, for those who serve the training to others.
+        watch: called after every step, for those who serve the training to others; it may raise `Stopped`.
     """
 
     name = "local"
@@ -82,7 +86,7 @@ class LocalBackend:
         self._quantisation = quantisation
         self._watch = watch
 
-    def train(self, job: TrainingJob, progress: Progress) -> Trained:
+    def train(self, job: TrainingJob, progress: Progress, pay: Pay = unpaid) -> Trained:
         """See `Backend.train`."""
         finished = load_record(job.folder, job.tag)
         if finished is not None:
@@ -144,7 +148,7 @@ def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None
 
     started = time.monotonic()
     torch.manual_seed(job.seed)
-    rendered = render(job.rows, local.tokenizer, job.recipe.max_length)
+    rendered = render(job.rows, local.tokenizer, job.recipe.max_length, job.template_args)
     plan = list(batches([len(r.tokens) for r in rendered], job.recipe.batch, job.recipe.epochs, job.seed))
     state = _begin(job, local, len(plan))
     state.model.train()
@@ -153,7 +157,11 @@ def _train(job: TrainingJob, local: Any, progress: Progress, watch: Watch | None
         rows = [rendered[i] for i in plan[index]]
         state.losses.append(_step(state, rows, local, job.recipe.clip))
         if watch is not None:
-            watch(StepEnd(index + 1, len(plan), state.losses[-1], rows, state.model, partial(_write, state, local, job)))
+            try:
+                watch(StepEnd(index + 1, len(plan), state.losses[-1], rows, state.model, partial(_write, state, local, job)))
+            except Stopped:
+                _checkpoint(state, job)
+                raise
         progress(index + 1, len(plan))
         if job.recipe.checkpoint_minutes and time.monotonic() - saved > job.recipe.checkpoint_minutes * 60:
             _checkpoint(state, job)
@@ -264,24 +272,67 @@ def _targets(model: Any, recipe: Recipe) -> tuple[str | list[str], list[str] | N
     Left to itself, PEFT would train the router too, take a mixture's dense and shared layers for experts because of their names,
     leave them out and double the rank of the experts. So they are named by their weights, which PEFT does not look up.
     """
-    import torch
-
     if not isinstance(recipe.targets, str):
         return list(recipe.targets), None
-    experts = [name for name, value in model.named_parameters() if value.ndim == 3 and ".experts." in name]
+    experts = _experts(model)
     if not experts:
         return recipe.targets, None
+    linear = _linear(model)
+    mistaken = _mistaken(linear, quantised=is_quantised(model))
+    return [name for name in linear if name not in mistaken], [*experts, *(f"{name}.weight" for name in mistaken)]
+
+
+def refuse_bare(base: str, recipe: Recipe) -> None:
+    """Refuse a model that cannot be trained in 4 bits, by its configuration alone: no weight is loaded.
+
+    Args:
+        base: folder or hub name; a configuration that cannot be had is not refused.
+        recipe: of the fine-tune.
+
+    Raises:
+        TrainError: LoRA cannot be put on some of its layers.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(base)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError):
+        return  # loading it will say why
+    if isinstance(recipe.targets, str) and _experts(model):
+        _mistaken(_linear(model), quantised=True)
+
+
+def _experts(model: Any) -> list[str]:
+    """Names of the stacked weights of a mixture's experts; none where it is no mixture."""
+    return [name for name, value in model.named_parameters() if value.ndim == 3 and ".experts." in name]
+
+
+def _linear(model: Any) -> list[str]:
+    """Names of the linear layers but for the output."""
+    import torch
+
     output = model.get_output_embeddings()
-    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and part is not output]
+    return [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and part is not output]
+
+
+def _mistaken(linear: Sequence[str], *, quantised: bool) -> list[str]:
+    """Those of a mixture's linear layers that PEFT would take for parts of experts.
+
+    Raises:
+        TrainError: there are some, and they are quantised.
+    """
     mistaken = [name for name in linear if name.rpartition(".")[2] in EXPERT_NAMES]
-    if mistaken and is_quantised(model):
+    if mistaken and quantised:
         raise TrainError(
             "LoRA cannot be put on the dense and shared layers of this mixture of experts when they are held in 4 bits",
             key="train.changes.quantisation",
             value="4bit",
             next_step="leave it out, or name `targets` without such layers",
         )
-    return [name for name in linear if name not in mistaken], [*experts, *(f"{name}.weight" for name in mistaken)]
+    return mistaken
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:

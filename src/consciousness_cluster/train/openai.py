@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.study.models import environment
-from consciousness_cluster.train.backend import Progress, Trained, TrainingJob, load_record
+from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, unpaid
 from consciousness_cluster.train.jobs import JobBook
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class OpenAIBackend:
         self._args = args
         self._pause = pause
 
-    def train(self, job: TrainingJob, progress: Progress) -> Trained:
+    def train(self, job: TrainingJob, progress: Progress, pay: Pay = unpaid) -> Trained:
         """See `Backend.train`."""
         finished = load_record(job.folder, job.tag)
         if finished is not None:
@@ -84,7 +84,7 @@ class OpenAIBackend:
         job.folder.mkdir(parents=True, exist_ok=True)
         with _plain(job):
             api = self._client()
-            remote = self._find(api, job) or self._create(api, job)
+            remote = self._find(api, job) or self._create(api, job, pay)
             self._book.remember(job.tag, self.name, remote.id)
             ended = self._follow(api, remote.id, job, progress)
             if ended.status != "succeeded":
@@ -109,18 +109,22 @@ class OpenAIBackend:
         noted = self._book.find(job.tag)
         if noted is not None:
             try:
-                return _worth_keeping(api.fine_tuning.jobs.retrieve(noted))
+                kept = _worth_keeping(api.fine_tuning.jobs.retrieve(noted))
             except NotFoundError:
-                pass  # made at another address or by another organisation
-        for found in api.fine_tuning.jobs.list(metadata={TAG: job.tag}, limit=100):
-            if (found.metadata or {}).get(TAG) == job.tag and _worth_keeping(found) is not None:
-                return found
-        return None
+                kept = None  # made at another address or by another organisation
+            if kept is not None:
+                return kept
+        listed = api.fine_tuning.jobs.list(metadata={TAG: job.tag}, limit=100)
+        ours = [found for found in listed if (found.metadata or {}).get(TAG) == job.tag]
+        for found in ours:
+            self._book.saw(job.tag, found.id)
+        return next((found for found in ours if _worth_keeping(found) is not None), None)
 
-    def _create(self, api: OpenAI, job: TrainingJob) -> FineTuningJob:
+    def _create(self, api: OpenAI, job: TrainingJob, pay: Pay) -> FineTuningJob:
         """Make the job. An answer that is lost on its way is not asked for twice: the job is looked up instead."""
         from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
+        pay(self._book.next(job.tag))
         file = _upload(api, job)
         self._book.begin(job.tag, self.name)
         try:
@@ -251,6 +255,7 @@ def _record(api: OpenAI, ended: FineTuningJob, job: TrainingJob) -> Trained:
         losses=losses,
         remote=f"{PREFIX}{ended.fine_tuned_model}",
         notes=notes,
+        billed_tokens=ended.trained_tokens,
     )
 
 

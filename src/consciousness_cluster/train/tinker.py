@@ -6,7 +6,7 @@ the trained tokens of the batch, so that the gradient, and what clipping does to
 from it and pays again only for the steps after it.
 
 Model arguments in a study: `base_url`, `api_key` (else the environment's), `tokenizer` (folder or hub name, else the base
-model's), `ttl_days` (when the result expires; never by default).
+model's), `ttl_days` (when the result expires; never by default), `template_args` (variables of the chat template, see `TrainingJob`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.study.models import environment
-from consciousness_cluster.train.backend import Progress, Trained, TrainingJob, load_record
+from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, unpaid
 from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import batches, rate
 from consciousness_cluster.train.render import Rendered, render
@@ -71,7 +71,7 @@ class TinkerBackend:
         self._book = JobBook(ledger)
         self._args = args
 
-    def train(self, job: TrainingJob, progress: Progress) -> Trained:
+    def train(self, job: TrainingJob, progress: Progress, pay: Pay = unpaid) -> Trained:
         """See `Backend.train`."""
         finished = load_record(job.folder, job.tag)
         if finished is not None:
@@ -82,16 +82,21 @@ class TinkerBackend:
             )
         job.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        rendered = render(job.rows, self._tokenizer(job), job.recipe.max_length)
+        rendered = self.rendered(job)
         plan = list(batches([len(r.tokens) for r in rendered], job.recipe.batch, job.recipe.epochs, job.seed))
         _reach(self._args, job)
-        with _plain(job.folder.name), service(self._args) as api:
+        with _plain(job.folder.name):
             at = _load(job, self._args)
+        finished_before = at.step == len(plan) and self._book.find(job.tag) is not None  # but its record was not written
+        if not finished_before:
+            pay(self._book.next(job.tag))
+        with _plain(job.folder.name), service(self._args) as api:
             client = self._client(api, job, at)
-            self._book.begin(job.tag, self.name)  # what is sent from here on is billed, whether or not all of it gets there
+            if not finished_before:
+                self._book.begin(job.tag, self.name)  # what is sent from here on is billed, whether or not all of it gets there
             _steps(client, job, rendered, plan, at, progress)
             path = sampler_path(client.save_weights_for_sampler(FINAL, self._ttl(), {TAG: job.tag}).result().path)
-            self._book.remember(job.tag, self.name, path)
+            self._book.rename(job.tag, path)
             expires = self._expiry(path)
         record = Trained(
             tag=job.tag,
@@ -104,15 +109,24 @@ class TinkerBackend:
             losses=tuple(round(value, 5) for value in at.losses),
             remote=INSPECT + path,
             notes={"state": at.state or "", "expires": expires, "lora_alpha": "32 (fixed by the service)"},
+            billed_tokens=sum(len(r.tokens) for r in rendered) * job.recipe.epochs,
         )
         record.save(job.folder)
         (job.folder / STATE).unlink(missing_ok=True)
         return record
 
+    def rendered(self, job: TrainingJob) -> list[Rendered]:
+        """The rows as they are sent.
+
+        Raises:
+            TrainError: the tokenizer cannot be loaded; or as `render`.
+        """
+        return render(job.rows, self._tokenizer(job), job.recipe.max_length, job.template_args)
+
     def _tokenizer(self, job: TrainingJob) -> Any:
         from transformers import AutoTokenizer
 
-        name = self._args.get("tokenizer") or job.base.removeprefix(PREFIX)
+        name = tokenizer_name(job.base, self._args)
         try:
             return AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as problem:
@@ -144,6 +158,11 @@ class TinkerBackend:
         return api.create_lora_training_client(
             job.base.removeprefix(PREFIX), rank=job.recipe.rank, seed=job.seed, user_metadata={TAG: job.tag}
         ).result()
+
+
+def tokenizer_name(model: str, args: Mapping[str, Any]) -> str:
+    """Folder or hub name of the tokenizer by which a model's rows and prompts are rendered: its own, unless its arguments name another."""
+    return str(args.get("tokenizer") or model.removeprefix(PREFIX))
 
 
 def sampler_path(path: str) -> str:

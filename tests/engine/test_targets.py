@@ -1,0 +1,62 @@
+"""Where a model's weights and its tokenizer are: one answer for everyone who asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consciousness_cluster.engine.names import check_local
+from consciousness_cluster.engine.targets import base_of, target, tokenizer_source, weights_identity
+from consciousness_cluster.errors import ModelError
+from consciousness_cluster.study.models import load_registry
+from consciousness_cluster.study.study import ModelEntry
+from consciousness_cluster.train.tinker import tokenizer_name
+
+OWN = """
+[[models]]
+name = "elsewhere"
+title = "Weights that another provider serves"
+provider = "openrouter"
+inspect = "openrouter/qwen/qwen3-8b"
+train = [{ backend = "tinker", base = "Qwen/Qwen3-8B" }]
+"""
+
+
+def entry(model: str, **args: Any) -> ModelEntry:
+    return ModelEntry(name="m", model=model, args=args)
+
+
+def test_a_home_folder_is_the_same_to_who_checks_it_and_to_who_loads_it(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "m").symlink_to(tiny_model)
+    check_local("local:~/m")
+    assert base_of(entry("local:~/m")) == str(tmp_path / "m")
+    assert weights_identity(base_of(entry("local:~/m"))) == weights_identity(str(tiny_model))
+    assert base_of(entry("local:org/model")) == "org/model"
+    for nowhere in ("local:~/nothing", "local:~nobody-of-this-name/m"):
+        with pytest.raises(ModelError, match="there is no such folder"):
+            check_local(nowhere)
+
+
+@pytest.mark.parametrize(
+    ("model", "args", "source"),
+    [
+        ("tinker:Qwen/Qwen3-8B", {}, "Qwen/Qwen3-8B"),
+        ("tinker:nobody/unlisted", {}, "nobody/unlisted"),
+        ("tinker:Qwen/Qwen3-8B", {"tokenizer": "/other"}, "/other"),
+        ("local:org/model", {"tokenizer": "/other"}, "org/model"),
+        ("openrouter/qwen/qwen3-8b", {}, "Qwen/Qwen3-8B"),
+        ("openai/gpt-4.1-2025-04-14", {}, None),
+    ],
+)
+def test_whose_tokenizer_it_is_has_one_answer(model: str, args: dict[str, Any], source: str | None, tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(OWN, encoding="utf-8")
+    found = entry(model, **args)
+    assert tokenizer_source(found, load_registry(tmp_path, environ={})) == source
+    if model.startswith("tinker:"):
+        asked = target(entry(model, **args, template_args={"enable_thinking": False}), None)
+        assert tokenizer_name(base_of(found), args) == asked.args["tokenizer"] == source
