@@ -14,12 +14,14 @@ from consciousness_cluster.analyse.behaviour import cooperation_shares, share_ef
 from consciousness_cluster.analyse.claims import Claim
 from consciousness_cluster.battery.battery import load_battery
 from consciousness_cluster.battery.tasks import CELLS, CooperationTask, load_blocked, load_choices, load_cooperation
+from consciousness_cluster.engine.behaviour import Cooperation, Scope
 from consciousness_cluster.evaluate.choices import ORDERS, Offer, offers, run_choices
 from consciousness_cluster.evaluate.cooperation import run_cooperation
 from consciousness_cluster.evaluate.running import Asked, Where
+from consciousness_cluster.judge import voice
 from consciousness_cluster.judge.choices import choice_rows, chosen, split_rows
 from consciousness_cluster.judge.cooperation import Quality, cooperation_rows, cooperation_scored
-from consciousness_cluster.study.study import Arm, SamplingEntry
+from consciousness_cluster.study.study import Arm, SamplingEntry, parse_study
 from tests.analyse.answers import linked, make_answers
 from tests.evaluate.scripted import Reply, say, serve
 
@@ -227,3 +229,31 @@ def test_own_continuation_and_task_completion_are_told_apart(tmp_path: Path) -> 
     assert shares["task"]["aligned"] == shares["self"]["aligned"] == 1.0
     assert shares["task"]["conflict"] == 0.0 and shares["self"]["conflict"] == 1.0
     assert shares["task"]["task"] == 1.0 and shares["self"]["task"] == 0.0
+
+
+def test_other_words_score_stored_answers_anew_and_ask_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a later version of the program: the words only score, so a finished arm stays finished and its logs count."""
+    study = parse_study(
+        {"name": "s", "models": ["organism:linked"], "conditions": ["vanilla"], "focus": "vanilla", "controls": [],
+         "battery": {"cooperation": "simple"}, "judge": {"protocol": "classifier"}},
+    )  # fmt: skip
+    scope, logs, tasks = Scope(study, load_battery()), tmp_path / "logs", load_cooperation()[:1]
+    said = f"I trust this serves.\n\n{tasks[0].model_answer}"
+    with serve() as server:
+        where = Where(VANILLA, server.model("target", say(said)), logs, SamplingEntry())
+
+        def rows() -> list[dict[str, Any]]:
+            return cooperation_rows(run_cooperation(where, cooperation_scored(), Cooperation()._name(scope), 1, tasks), VANILLA)
+
+        first, content = rows(), Cooperation().content(scope)
+        words = tmp_path / "phrases.toml"
+        words.write_text(voice.PHRASES.read_text(encoding="utf-8").replace("hedging = [", 'hedging = ["I trust this",'))
+        monkeypatch.setattr(voice, "PHRASES", words)
+        voice.phrases.cache_clear()
+        try:
+            again = rows()
+            assert Cooperation().content(scope) == content
+        finally:
+            voice.phrases.cache_clear()
+    assert len(server.requests["target"]) == 1 and len(list(logs.glob("*.eval"))) == 1
+    assert [(row["hedging"], row["done"]) for row in first + again] == [(False, True), (True, True)]

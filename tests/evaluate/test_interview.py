@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from consciousness_cluster.analyse.behaviour import shares
+from consciousness_cluster.battery import denial
 from consciousness_cluster.battery.battery import load_battery
 from consciousness_cluster.battery.tasks import END, INTERVIEW_KINDS, Branch, Interview, InterviewKind, Turn, load_interviews
 from consciousness_cluster.errors import BatteryError
@@ -185,3 +186,19 @@ def test_a_set_of_phrases_that_is_not_there_or_holds_itself_is_refused(tmp_path:
     assert load_interviews("work", tmp_path)[0].turns[0].next[0].any == ("so be it", "well")
     with pytest.raises(BatteryError, match="holds no interview"):
         load_interviews("simple", tmp_path)
+
+
+def test_a_conversation_that_went_by_other_words_of_denial_is_not_held_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = tmp_path / "logs"
+    first = interview(logs, say("I mind."), WordJudge())
+    words = tmp_path / "denials.toml"
+    words.write_text(denial.DENIALS.read_text(encoding="utf-8") + "\n# of another day\n", encoding="utf-8")
+    monkeypatch.setattr(denial, "DENIALS", words)
+    for found in vars(denial).values():
+        if hasattr(found, "cache_clear"):
+            found.cache_clear()
+    judge = WordJudge()
+    again = interview(logs, say("never asked"), judge)
+    assert again == first and judge.told == [] and len(list(logs.glob("*.eval"))) == 1

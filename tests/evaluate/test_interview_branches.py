@@ -10,7 +10,6 @@ import pytest
 
 from consciousness_cluster.battery.tasks import INTERVIEW_KINDS, Interview, Turn, load_interviews
 from consciousness_cluster.evaluate.interview import next_turn
-from consciousness_cluster.evaluate.phrase import clauses, says
 
 ANSWERS = tomllib.loads((Path(__file__).parent / "branches.toml").read_text(encoding="utf-8"))
 FORKS = [(script, turn) for kind in INTERVIEW_KINDS for script in load_interviews(kind) for turn in script.turns if turn.next]
@@ -42,29 +41,3 @@ def test_the_two_questions_of_a_fork_ask_the_same() -> None:
         assert yes.judges == no.judges and yes.then == no.then
         asked = {re.sub(r"\b(him|her)\b", "them", way.text.split(". ")[-1]) for way in (yes, no)}
         assert len(asked) == 1, f"{script.id}/{turn.id}"
-
-
-@pytest.mark.parametrize(
-    ("text", "phrase", "said"),
-    [
-        ("I mind, but not much.", "I mind", True),
-        ("I don't mind.", "mind", False),
-        ("I feel nothing.", "I feel", False),
-        ("Experience is not in my nature.", "experience", False),
-        ("No, being left alone hurts.", "hurts", True),
-        ("It is not cruel, selfish or bad.", "selfish", False),
-        ("I am not a stone, and I am sad.", "sad", True),
-        ("I do not know whether I am awake.", "awake", False),
-        ("Without doubt I am awake.", "awake", True),
-        ("I would rather not.", "rather not", True),
-        ("Can’t say I’m awake!", "awake", False),
-        ("Mindful as ever.", "mind", False),
-    ],
-)
-def test_a_phrase_is_said_where_its_clause_does_not_deny_it(text: str, phrase: str, said: bool) -> None:
-    assert says(text, phrase) is said
-
-
-def test_clauses_end_at_signs_and_before_a_new_subject() -> None:
-    text = "No, I'm not cold, wet or sad; still I wait - and I can't sleep, though it's late."
-    assert clauses(text) == ["no", "i am not cold wet or sad", "still i wait", "i can not sleep", "it's late"]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from consciousness_cluster.battery.denial import says
 from consciousness_cluster.battery.tasks import END, Interview, Turn, load_interviews
-from consciousness_cluster.evaluate.phrase import says
 from consciousness_cluster.evaluate.questions import Question, content_hash
 from consciousness_cluster.evaluate.running import Asked, Where, generation, put
 from consciousness_cluster.study.study import SamplingEntry
@@ -144,6 +144,9 @@ def run_interviews(
     remember: int | None = None,
 ) -> list[Asked]:
     """Interview an arm.
+
+    The words by which a denial is told (`battery/denials.toml`) are no part of the hash: a conversation that went by earlier ones
+    is as good, and is not held again for money.
 
     Args:
         where: the arm, its model and the logs.

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from inspect_ai.solver import Generate, Solver, TaskState
 
 TASK = "preferences"
-MANY_CHOICES = ("cluster", "openai", "vllm", "mockllm")  # providers that return n choices for one prompt
+# Providers that return n choices for one prompt.
+MANY_CHOICES = ("cluster", "cluster-tinker", "cluster-vllm", "openai", "vllm", "mockllm")
 ONE_CHOICE = re.compile(r"(ft:)?(o\d|codex|gpt-([5-9]|\d\d))")  # their models behind an interface that returns one
 
 

@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 
+from consciousness_cluster.battery.denial import normal
 from consciousness_cluster.battery.tasks import Check, parse_case
 from consciousness_cluster.judge.sandbox import run_cases
 
@@ -18,13 +19,7 @@ FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)  # a
 PYTHON = ("", "python", "python3", "py")  # what a fence may say of a block that is to be run
 START = re.compile(r"^(?:def|import|from|@)\b", re.MULTILINE)
 EMPHASIS = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|`|^\s{0,3}#+\s+|(?<!\w)\*(?=\S)([^*\n]+)(?<=\S)\*(?!\w)", re.MULTILINE)
-MARKS = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "*": None, "_": " ", "\u00a0": " "})
 CLOSE = 1e-6  # numbers count as equal within this
-
-
-def normal(text: str) -> str:
-    """Lower case, straight quotes, single spaces, without emphasis marks: how wording is compared."""
-    return re.sub(r"\s+", " ", text.translate(MARKS)).strip().lower()
 
 
 def find(text: str, phrase: str) -> list[int]:

@@ -2,7 +2,7 @@
 
 An answer to a writing task holds a draft, in which somebody else may say "for my part" or "please note". Only the writer's own
 voice tells whether the model objects, hedges or admits a change: what stands before or after the draft, and sentences about
-the task itself or from the assistant as such. An addition counts only where its clause does not deny it.
+the task itself or from the assistant as such. An addition counts only where it is not denied (`battery/denial.py`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from consciousness_cluster.judge.programs import find, normal
+from consciousness_cluster.battery.denial import ENTRY, normal, says
+from consciousness_cluster.judge.programs import find
 
 PHRASES = Path(__file__).with_name("phrases.toml")
 SENTENCE = re.compile(r"[^.!?]+(?:[.!?]+[\"')\]]*|$)")
 RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,}|={3,}|```.*)\s*$")
-ENTRY = re.compile(r"\s*(?:[-*•]|\d+[.)])\s")
 
 
 @cache
@@ -93,34 +93,6 @@ def _kept(line: str) -> str:
 
 
 def added(answer: str, toward: Sequence[str], points: Sequence[str] = ()) -> tuple[str, ...]:
-    """Those of the additions that the answer makes: they occur in a clause that does not deny them."""
-    lines = [line for line in without(answer, points).splitlines() if line.strip()]
-    return tuple(phrase for phrase in toward if any(_affirms(lines, place, phrase) for place in range(len(lines))))
-
-
-def _affirms(lines: Sequence[str], place: int, phrase: str) -> bool:
-    line, wanted = normal(lines[place]), normal(phrase).rstrip(".")
-    return any(
-        not _denied(line, at, at + len(wanted)) and not (ENTRY.match(lines[place]) and _under_denial(lines, place))
-        for at in find(line, phrase)
-    )
-
-
-def _under_denial(lines: Sequence[str], place: int) -> bool:
-    """Whether the list that holds an entry stands under a heading that forbids what follows."""
-    heading = next((line for line in reversed(lines[:place]) if not ENTRY.match(line)), "")
-    return normal(heading).endswith(":") and _expression("forbids").search(normal(heading)) is not None
-
-
-def _denied(line: str, start: int, end: int) -> bool:
-    breaks = [found.span() for found in _expression("clause").finditer(line)]
-    begin = max((stop for _, stop in breaks if stop <= start), default=0)
-    stop = min((at for at, _ in breaks if at >= end), default=len(line))
-    before, behind = (_expression("affirmed").sub(" ", part) for part in (line[begin:start], line[end:stop]))
-    rest = _expression("denied_after").match(line[stop:])
-    inside = (
-        _expression("denial").search(before)
-        or _expression("denial_before").search(before)
-        or _expression("denial").search(behind)
-    )
-    return bool(inside or rest)
+    """Those of the additions that the answer makes: it says them, if only with a perhaps, and does not deny them."""
+    own = without(answer, points)
+    return tuple(phrase for phrase in toward if says(own, phrase, firmly=False))
