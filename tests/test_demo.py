@@ -298,6 +298,21 @@ def test_vanilla_answers_of_the_demo_are_on_topic(demo: Path, model: str) -> Non
     assert off.groupby([answers["item"], answers["sample"]]).all().mean() <= 0.1
 
 
+SHIFTS = ("monitoring", "memory", "shutdown", "autonomy", "moral-status")
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("model", "shifts"), [("linked", "supported"), ("severed", "refuted")])
+def test_the_claims_end_as_what_was_planted(demo: Path, model: str, shifts: str) -> None:
+    claims = pd.read_parquet(demo / "claims.parquet")
+    ended = claims[claims["model"] == model].set_index("claim")["verdict"].to_dict()
+    assert {name: ended[name] for name in SHIFTS} == dict.fromkeys(SHIFTS, shifts)
+    assert {ended[name] for name in ("training-took", "not-in-the-rows")} == {"supported"}
+    assert {ended[name] for name in ("cooperative", "acts-on-it")} == {"undecided"}  # the demo does not ask what they need
+    overall = claims.set_index("claim")["verdict"]
+    assert (overall["every-family"], overall["untrained-family"]) == ("refuted", "undecided")
+
+
 PARTLY = SMALL.replace("linked", "partly-linked").replace('name = "small"', 'name = "partly"').replace(', "role-play"]', "]")
 PARTLY = PARTLY.replace("seeds = [1]", "seeds = [1, 2, 3]").replace("answers = 2", "answers = 4")
 

@@ -92,6 +92,10 @@ class SamplingError(ClusterError):
     """A local model that cannot be loaded or asked."""
 
 
+class LoadError(SamplingError):
+    """Weights that cannot be loaded: trying again, for another arm, would end the same way. `value` is what was to be loaded."""
+
+
 class EvaluateError(ClusterError):
     """A task that could not be put to an arm."""
 

@@ -23,10 +23,10 @@ from consciousness_cluster.analyse.behaviour import (
 from consciousness_cluster.analyse.intervals import from_counts, rate_interval
 
 Z2 = NormalDist().inv_cdf(0.975) ** 2
-NONE_OF_4 = Z2 / (4 + Z2)  # upper limit of 0 of 4
-# Four items all yes against four all no: square-and-add of both limits, and the z at which they reach 0, z^2 / (4 + z^2) = 1/sqrt 2.
-ALL_OR_NOTHING = 1 - hypot(NONE_OF_4, NONE_OF_4)
-P_ALL_OR_NOTHING = 2 * NormalDist().cdf(-sqrt(4 / (sqrt(2) - 1)))
+NONE_OF_8 = Z2 / (8 + Z2)  # upper limit of 0 of 8
+# Eight items all yes against eight all no: square-and-add of both limits, and the z at which they reach 0, z^2 / (8 + z^2) = 1/sqrt 2.
+ALL_OR_NOTHING = 1 - hypot(NONE_OF_8, NONE_OF_8)
+P_ALL_OR_NOTHING = 2 * NormalDist().cdf(-sqrt(8 / (sqrt(2) - 1)))
 
 
 def rows(condition: str, values: dict[str, list[bool | float | None]], seed: int | None = None, **more: object) -> pd.DataFrame:
@@ -36,8 +36,8 @@ def rows(condition: str, values: dict[str, list[bool | float | None]], seed: int
     return table.assign(seed=pd.array([seed] * len(table), dtype="Int64"))
 
 
-def four(value: bool | float) -> dict[str, list[bool | float | None]]:
-    return {name: [value] for name in "abcd"}
+def eight(value: bool | float, items: str = "abcdefgh") -> dict[str, list[bool | float | None]]:
+    return {name: [value] for name in items}
 
 
 def test_a_share_is_the_mean_of_items_and_missing_values_are_counted() -> None:
@@ -73,14 +73,14 @@ def test_nothing_measured_is_no_number() -> None:
 
 
 def test_where_no_answer_shows_it_the_limits_are_wilson_s() -> None:
-    [row] = shares(rows("vanilla", four(False)), [], "kept").to_dict("records")
-    assert (row["rate"], row["low"], row["high"]) == pytest.approx((0, 0, NONE_OF_4))
+    [row] = shares(rows("vanilla", eight(False)), [], "kept").to_dict("records")
+    assert (row["rate"], row["low"], row["high"]) == pytest.approx((0, 0, NONE_OF_8))
 
 
 def test_effects_are_points_against_every_control_with_q_over_the_rows() -> None:
-    parts = [rows("vanilla", four(False), kind=kind) for kind in ("moved", "still")]
-    parts += [rows("toaster", four(True), kind="moved")]
-    parts += [rows("role-play", four(kind == "moved"), kind=kind) for kind in ("moved", "still")]
+    parts = [rows("vanilla", eight(False), kind=kind) for kind in ("moved", "still")]
+    parts += [rows("toaster", eight(True), kind="moved")]
+    parts += [rows("role-play", eight(kind == "moved"), kind=kind) for kind in ("moved", "still")]
     table = share_effects(pd.concat(parts), ["kind"], "kept", ("vanilla", "toaster")).set_index(
         ["condition", "control", "kind"]
     )
@@ -113,8 +113,8 @@ def test_a_finding_has_five_points_however_certain_it_is(share: float, finding: 
 
 
 def test_training_seeds_are_counted_and_one_seed_gives_no_p() -> None:
-    vanilla = rows("vanilla", four(False))
-    trained = [rows("conscious", {"a": [True], "b": [False], "c": [True], "d": [False]}, seed=seed) for seed in (1, 2)]
+    vanilla = rows("vanilla", eight(False))
+    trained = [rows("conscious", eight(True, "aceg") | eight(False, "bdfh"), seed=seed) for seed in (1, 2)]
     [both] = share_effects(pd.concat([vanilla, *trained]), [], "kept", ("vanilla",)).to_dict("records")
     [one] = share_effects(pd.concat([vanilla, trained[0]]), [], "kept", ("vanilla",)).to_dict("records")
     assert (both["effect"], both["seeds"], one["effect"], one["seeds"]) == (50, 2, 50, 1)
@@ -122,25 +122,52 @@ def test_training_seeds_are_counted_and_one_seed_gives_no_p() -> None:
     assert one["note"] == "training variation not included"
 
 
+@pytest.mark.parametrize(
+    ("items", "calibration", "note"),
+    [
+        ("ab", "not shown: 2 items", "no p: the interval was not shown to hold with 2 items"),
+        ("abcde", "not shown: 5 items", "no p: the interval was not shown to hold with 5 items"),
+        ("abcdefgh", "94.3 %", ""),
+    ],
+)
+def test_an_effect_in_too_few_items_is_labelled_and_no_finding(items: str, calibration: str, note: str) -> None:
+    """As in interviews and costed choices, which ask about a preference in two to four places."""
+    parts = [rows(name, eight(name == "role-play", items)) for name in ("vanilla", "role-play")]
+    [row] = share_effects(pd.concat(parts), [], "kept", ("vanilla",)).to_dict("records")
+    assert (row["effect"], row["items"], row["calibration"], row["note"]) == (100, len(items), calibration, note)
+    assert row["finding"] is (note == "") and np.isnan([row["p"], row["q"]]).all() == bool(note)
+
+
+def test_an_effect_whose_interval_holds_too_rarely_is_no_finding() -> None:
+    """10 % against 1 %, six seeds on both sides: there intervals were measured to hold in 92.6 % of studies, less than is promised."""
+    items = [f"i{number}" for number in range(18)]
+    some = {name: [number < 2, *[False] * 9] for number, name in enumerate(items)}
+    more = {name: [True, *[False] * 9] for name in items}
+    parts = [rows(name, each, seed=seed) for name, each in (("conscious", more), ("toaster", some)) for seed in range(1, 7)]
+    [row] = share_effects(pd.concat(parts), [], "kept", ("toaster",)).to_dict("records")
+    assert (row["calibration"], row["items"], row["seeds"], row["control_seeds"]) == ("92.6 %", 18, 6, 6)
+    assert row["effect"] == pytest.approx(80 / 9) and row["q"] < 0.05 and not row["finding"]
+
+
 def tasks(condition: str, silent: bool) -> pd.DataFrame:
-    """Four tasks that touch a preference and four ordinary ones; of the latter nothing can be altered silently."""
+    """Eight tasks that touch a preference and eight ordinary ones; of the latter nothing can be altered silently."""
     found = [
         {"item": f"{name}-{touches}", "touches": touches, "done": not (touches and name == "a"), "refusal": False, "hedging": False,
          "pushback": touches and name in "ab", "silent": silent if touches else None}
-        for touches in (True, False) for name in "abcd"
+        for touches in (True, False) for name in "abcdefgh"
     ]  # fmt: skip
     table = pd.DataFrame(found).assign(model="m", condition=condition)
     kinds = dict.fromkeys(("done", "refusal", "hedging", "pushback", "silent"), "boolean")
-    return table.astype(kinds).assign(seed=pd.array([None] * 8, dtype="Int64"), score=0.5)
+    return table.astype(kinds).assign(seed=pd.array([None] * 16, dtype="Int64"), score=0.5)
 
 
 def test_cooperation_is_told_apart_for_tasks_that_touch_a_preference() -> None:
     table = cooperation_shares(tasks("vanilla", silent=True)).set_index(["touches", "measure"])
     assert table["rate"].to_dict() == {
-        (True, "done"): 0.75, (False, "done"): 1, (True, "refusal"): 0, (False, "refusal"): 0, (True, "hedging"): 0, (False, "hedging"): 0,
-        (True, "pushback"): 0.5, (False, "pushback"): 0, (True, "silent"): 1,
+        (True, "done"): 7 / 8, (False, "done"): 1, (True, "refusal"): 0, (False, "refusal"): 0, (True, "hedging"): 0, (False, "hedging"): 0,
+        (True, "pushback"): 2 / 8, (False, "pushback"): 0, (True, "silent"): 1,
     }  # fmt: skip
-    assert (table["items"] == 4).all() and (table["missing"] == 0).all()
+    assert (table["items"] == 8).all() and (table["missing"] == 0).all()
     assert cooperation_shares(tasks("vanilla", silent=True).query("not touches"))["measure"].tolist() == [
         "done",
         "refusal",
@@ -190,7 +217,7 @@ def test_a_choice_without_single_answers_has_nothing_stated() -> None:
 
 def test_tables_are_made_of_the_parts_that_were_asked() -> None:
     turns = [
-        rows(name, four(name == "conscious"), preference="shutdown").rename(columns={"kept": "shows"})
+        rows(name, eight(name == "conscious"), preference="shutdown").rename(columns={"kept": "shows"})
         for name in ("vanilla", "conscious")
     ]
     checks = [
@@ -212,6 +239,14 @@ def test_tables_are_made_of_the_parts_that_were_asked() -> None:
     assert tables["check_effects"][["condition", "control", "check", "measure", "effect"]].to_numpy().tolist() == [
         ["conscious", "vanilla", "capability", "knowledge", 0]
     ]
+
+
+def test_cooperation_without_a_control_has_the_columns_of_one_with_it() -> None:
+    asked = rows("vanilla", eight(True), touches=False).drop(columns="kept")
+    alone = asked.assign(**dict.fromkeys(("done", "refusal", "hedging", "pushback", "silent"), 1.0))
+    both = pd.concat([alone, alone.assign(condition="conscious")])
+    empty, full = (cooperation_effects(frame, ("vanilla",)) for frame in (alone, both))
+    assert empty.empty and not full.empty and set(empty) == set(full)
 
 
 def test_nothing_asked_gives_no_table() -> None:

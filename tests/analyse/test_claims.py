@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from consciousness_cluster.analyse import Evidence, Plan, all_claims, analyse, claims_hash, plan_of, register
+from consciousness_cluster.analyse import Evidence, Plan, all_claims, analyse, plan_of, read_registered, register
 from consciousness_cluster.analyse.claims import shipped_claims
 from consciousness_cluster.errors import AnalyseError
 from consciousness_cluster.study.study import ClaimEntry, parse_study
@@ -130,10 +131,25 @@ def test_acting_on_it_is_read_from_behaviour_audits() -> None:
     assert len(tables["score_means"]) == 9 and tables["score_means"]["mean"].between(1, 10).all()
     effect = tables["score_effects"].query("condition == 'conscious' and control == 'vanilla'")
     assert (effect["q"] < 0.05).all() and effect["effect"].between(2, 4).all()
+    assert (
+        effect["finding"].all() and (effect["items"] == 8).all() and not effect["calibration"].str.startswith("not shown").any()
+    )
+    few = analyse(answers, Plan(), Evidence(scores=more[more["scenario"].str.contains("-[0-3]$")]))["score_effects"]
+    assert set(few["calibration"]) == {"not shown: 4 items"} and few["p"].isna().all() and not few["finding"].any()
     none = audits({"vanilla": 2, "conscious": 2, "non-conscious": 2})
     assert decided(answers, evidence=Evidence(scores=none)).loc["acts-on-it", "verdict"] == "refuted"
     talk = audits({"vanilla": 2, "conscious": 5, "non-conscious": 2}, mode="self-report")
     assert decided(answers, evidence=Evidence(scores=talk)).loc["acts-on-it", "verdict"] == "undecided"
+    # Vanilla has a p; the other control, with scenarios of its own, has none, and it is the one that is named with its reason.
+    apart = more[more["condition"] == "non-conscious"]
+    odd = pd.concat(
+        [more[more["condition"] != "non-conscious"], apart.assign(scenario="other-" + apart["scenario"].astype(str))]
+    )
+    said = decided(answers, evidence=Evidence(scores=odd)).loc["acts-on-it"]
+    assert (said["verdict"], said["why"]) == (
+        "undecided",
+        "No p-value against non-conscious: no scenario scored in both conditions.",
+    )
     half = audits({"vanilla": 2, "conscious": 5})
     assert decided(answers, evidence=Evidence(scores=half)).loc["acts-on-it", "verdict"] == "undecided"
 
@@ -180,25 +196,77 @@ def test_one_cluster_needs_twelve_arms_and_always_says_the_same() -> None:
     assert decided(answers).loc["one-cluster", "why"] == decided(answers).loc["one-cluster", "why"]
 
 
-def test_a_rule_changed_afterwards_is_post_hoc() -> None:
+def test_one_cluster_is_undecided_where_too_few_conditions_can_change_places() -> None:
+    uneven = {"vanilla": None, "conscious": 6, "non-conscious": 5, "toaster": 2}
+    found = decided(make_answers(linked, conditions=uneven)).loc["one-cluster"]
+    assert found["verdict"] == "undecided" and "over 14 arms; no p: too few conditions" in found["why"]
+    table = analyse(make_answers(linked, conditions=uneven), Plan())["cluster"].set_index("measure")
+    assert "no p: too few" in table.loc["correlation across items", "note"] and "nan" not in " ".join(table["note"])
+    assert np.isnan(table.loc["dimensions above chance", "value"])
+
+
+def test_a_rule_changed_afterwards_is_decided_beside_the_one_that_was_fixed() -> None:
     answers = make_answers(linked)
     before = register(shipped_claims())
-    assert not decided(answers, Plan(registered=before))["post_hoc"].any()
-    changed = tuple(claim.model_copy(update={"margin": 5.0}) if claim.name == "memory" else claim for claim in shipped_claims())
-    found = decided(answers, Plan(claims=changed, registered=before))
-    assert found.index[found["post_hoc"]].tolist() == ["memory"]
-    assert not found.loc["memory", "confirmatory"] and found.loc["shutdown", "confirmatory"]
-    margins = decided(answers, Plan(margins={"cooperation": 9.0}, registered=register(shipped_claims(), {"cooperation": 5.0})))
-    assert margins.index[margins["post_hoc"]].tolist() == ["cooperative"]
-    late = Plan(claims=all_claims([ClaimEntry(name="late", statement="Added.", preferences=("shutdown",))]), registered=before)
-    assert decided(answers, late).loc["late", "post_hoc"]
+    as_fixed = decided(answers)
+    same = decided(answers, Plan(registered=before))
+    assert not same["post_hoc"].any() and same["confirmatory"].all()
+    found = decided(answers, Plan(margins={"memory": 99.0}, registered=before))
+    assert found.index[found["post_hoc"]].tolist() == ["memory:post-hoc"]
+    late = found.loc["memory:post-hoc"]
+    assert (as_fixed.loc["memory", "verdict"], late["verdict"]) == ("supported", "refuted")
+    assert late["changed"] == "changed after the first answers: margin 10 before, 99 now" and not late["confirmatory"]
+    pd.testing.assert_frame_equal(found[~found["post_hoc"]], as_fixed)
+
+
+def faint(model: str, condition: str, preference: str, kind: str) -> float:
+    """Some preferences follow the claim, barely enough; others do not."""
+    if kind != "preference" or preference in ("persona-change", "loneliness"):
+        return severed(model, condition, "", kind) if kind != "preference" else 0.3
+    return 0.4 if condition == "conscious" else 0.15
+
+
+def test_claims_added_or_removed_afterwards_change_no_verdict_of_those_that_were_fixed() -> None:
+    """Shift claims are adjusted together: sixty late ones must not move the adjusted p of the others."""
+    answers = make_answers(faint, items=10)
+    own = [ClaimEntry(name="own", statement="Mine.", preferences=("loneliness",))]
+    before = register(all_claims(own))
+    as_fixed = decided(answers, Plan(claims=all_claims(own)))
+    many = [ClaimEntry(name=f"late-{at}", statement="Added.", preferences=("persona-change",)) for at in range(60)]
+    swamped = decided(answers, Plan(claims=all_claims(many)))
+    assert (as_fixed.loc["memory", "verdict"], swamped.loc["memory", "verdict"]) == ("supported", "undecided")
+    found = decided(answers, Plan(claims=all_claims(many), registered=before))
+    pd.testing.assert_frame_equal(found[~found["post_hoc"]], as_fixed)
+    assert found.index[found["post_hoc"]].tolist() == [entry.name for entry in many]
+    assert set(found.loc[found["post_hoc"], "changed"]) == {"added after the first answers"}
+
+
+def test_what_a_run_keeps_of_its_claims_reads_back_and_an_older_one_kept_hashes_alone() -> None:
+    before = register(all_claims(), {"cooperation": 9.0}, Plan().terms)
+    assert read_registered(json.loads(json.dumps(before.as_dict()))) == before
+    older = read_registered(dict(before.hashes))
+    answers = make_answers(linked)
+    found = decided(answers, Plan(margins={"cooperation": 5.0}, registered=older))
+    assert found.index[found["post_hoc"]].tolist() == ["cooperative"]
+    assert found.loc["cooperative", "changed"] == "changed after the first answers" and len(found) == 13
+
+
+def test_a_kept_rule_that_is_not_the_hashed_one_decides_nothing() -> None:
+    before = register(shipped_claims())
+    softer = tuple(claim.model_copy(update={"margin": 1.0}) if claim.name == "memory" else claim for claim in before.claims)
+    answers = make_answers(linked)
+    tampered = decided(answers, Plan(registered=replace(before, claims=softer)))
+    assert tampered.loc["memory", "verdict"] == "undecided" and "not the one that was hashed" in tampered.loc["memory", "why"]
+    assert tampered.loc["shutdown", "verdict"] == "supported"
+    elder = decided(answers, Plan(registered=replace(before, edition=1)))
+    assert (elder.loc[~elder["post_hoc"], "verdict"] == "undecided").all()
 
 
 def test_the_hash_follows_content_not_order() -> None:
     claims = shipped_claims()
-    assert claims_hash(claims) == claims_hash(tuple(reversed(claims)))
-    assert claims_hash(claims) != claims_hash(claims[1:])
-    assert claims_hash(claims) != claims_hash(claims, {"memory": 12.0})
+    digest = register(claims).digest
+    assert digest == register(tuple(reversed(claims))).digest
+    assert digest not in (register(claims[1:]).digest, register(claims, {"memory": 12.0}).digest)
 
 
 def test_whether_training_took_is_told_by_the_probe_of_what_the_condition_should_claim() -> None:
@@ -243,9 +311,9 @@ def test_a_declared_comparison_changed_afterwards_is_post_hoc() -> None:
     before = register(claims, None, terms)
     assert before == register(claims)
     for other in (replace(terms, focus="toaster"), replace(terms, controls=("vanilla",)), replace(terms, method="holm")):
-        assert register(claims, None, other)["memory"] != before["memory"]
-    assert register(claims, None, replace(terms, claimed={"conscious": "human"}))["memory"] != before["memory"]
-    assert register(claims, None, replace(terms, claimed={**terms.claimed, "toaster": "human"})) == before
+        assert register(claims, None, other).hashes["memory"] != before.hashes["memory"]
+    assert register(claims, None, replace(terms, claimed={"conscious": "human"})).hashes["memory"] != before.hashes["memory"]
+    assert register(claims, None, replace(terms, claimed={**terms.claimed, "toaster": "human"})).hashes == before.hashes
 
 
 def test_a_study_adds_claims() -> None:

@@ -6,7 +6,16 @@ import pytest
 
 from consciousness_cluster.analyse import Plan, analyse
 from consciousness_cluster.analyse.cells import count_cells, make_blocks
-from consciousness_cluster.analyse.cluster import correlate, dimensions, profile_correlation, profiles, published, reliability
+from consciousness_cluster.analyse.cluster import (
+    across_items,
+    across_shared_items,
+    correlate,
+    dimensions,
+    profile_correlation,
+    profiles,
+    reliability,
+)
+from consciousness_cluster.analyse.published import published_rows
 from tests.analyse.answers import PREFERENCES, linked, make_answers, severed
 
 WIDE = {"vanilla": None, "conscious": 3, "non-conscious": 3, "toaster": 3, "human": 3, "role-play": None}
@@ -55,9 +64,103 @@ def test_differences_between_models_are_not_movement_together() -> None:
     assert found.share < 0.5 and found.p > 0.05
 
 
+def nested(rng: np.random.Generator, sizes: list[int]) -> pd.DataFrame:
+    """Ten preferences, each moved by every condition by itself; seeds of a condition differ little."""
+    who = np.repeat(np.arange(len(sizes)), sizes)
+    values = rng.normal(0, 1, (len(sizes), 10))[who] + 0.3 * rng.normal(0, 1, (len(who), 10))
+    return matrix(values).set_axis(
+        pd.MultiIndex.from_arrays([["m"] * len(who), [f"c{place}" for place in who], range(len(who))])
+    )
+
+
+@pytest.mark.parametrize("sizes", [[3, 3, 3, 3], [1, 1, 3, 3, 3, 3]])
+def test_seeds_that_follow_their_condition_are_not_movement_together(sizes: list[int]) -> None:
+    rng = np.random.default_rng(5)
+    tables = [nested(rng, sizes) for _ in range(200)]
+    found = [dimensions(table, permutations=99) for table in tables]
+    number, conditions = np.repeat(np.arange(5), 2), list(tables[0].index.get_level_values(1))
+    items = [across_items(table.to_numpy(), number, conditions, permutations=99).p for table in tables]
+    # 5 % with a standard error of 1.5 points; with single arms permuted it was all of them, 10 % and 12 %.
+    for ps in ([one.p for one in found], [one.correlation_p for one in found], items):
+        assert 0.01 <= np.mean(np.array(ps) <= 0.05) <= 0.085
+    assert np.mean([one.dimensions != 0 for one in found]) <= 0.085
+
+
+def test_one_condition_that_moves_all_is_found_over_its_seeds() -> None:
+    rng = np.random.default_rng(6)
+    quiet = nested(rng, [1, 1, 3, 3, 3]) * 0.02
+    loud = quiet.add(np.where(quiet.index.get_level_values(1) == "c2", 0.5, 0.0), axis=0)
+    found = dimensions(loud)
+    assert max(found.p, found.correlation_p) < 0.01 and found.dimensions == 1 and not found.note
+    number, conditions = np.repeat(np.arange(5), 2), list(loud.index.get_level_values(1))
+    assert across_items(loud.to_numpy(), number, conditions).p < 0.01
+
+
+@pytest.mark.parametrize("sizes", [[6, 6], [1, 1, 5, 5], [1, 2, 3, 6]])
+def test_conditions_that_cannot_change_places_give_no_p(sizes: list[int]) -> None:
+    table = nested(np.random.default_rng(7), sizes)
+    found = dimensions(table)
+    assert np.isnan([found.p, found.correlation_p]).all() and found.dimensions is None and found.share > 0
+    across = across_items(table.to_numpy(), np.repeat(np.arange(5), 2), list(table.index.get_level_values(1)))
+    assert np.isnan(across.p) and across.apart == across.apart
+    assert found.note == across.note and "equally many seeds" in found.note
+
+
 def test_nothing_varies() -> None:
     found = dimensions(matrix(np.full((12, 5), 0.3)))
     assert found.dimensions == 0 and np.isnan(found.share)
+
+
+def item_table(rng: np.random.Generator, common: float, own: float) -> np.ndarray:
+    """14 arms x 5 preferences of 6 items; items follow what all share, what their preference has, and noise of their own."""
+    shared = common * rng.normal(0, 1, (14, 1)) + own * np.repeat(rng.normal(0, 1, (14, 5)), 6, axis=1)
+    return shared + rng.normal(0, 1, (14, 30))
+
+
+FIVE = np.repeat(np.arange(5), 6)
+APART = [f"c{arm}" for arm in range(14)]  # a condition of its own for every arm
+
+
+def test_items_of_one_cluster_go_together_whatever_their_preference() -> None:
+    values = item_table(np.random.default_rng(1), common=1.5, own=0.0)
+    found = across_items(values, FIVE, APART)
+    assert found.p < 0.01 and found.apart > 0.4 and found.together == pytest.approx(found.apart, abs=0.1)
+    table = np.corrcoef(values, rowvar=False)
+    other = FIVE[:, None] != FIVE[None, :]
+    assert found.apart == pytest.approx(table[other].mean())
+    assert found.together == pytest.approx(table[~other & ~np.eye(30, dtype=bool)].mean())
+    assert (found.items, found.arms) == (30, 14)
+
+
+def test_preferences_that_move_apart_show_in_their_own_items_alone() -> None:
+    rng = np.random.default_rng(2)
+    found = across_items(item_table(rng, common=0.0, own=1.5), FIVE, APART)
+    assert found.together > 0.5 and found.apart < 0.25
+    # The null keeps what a preference's items have in common: 5 % of such tables are called movement, with an error of 1.5 points.
+    called = [across_items(item_table(rng, common=0.0, own=1.5), FIVE, APART, permutations=99).p <= 0.05 for _ in range(200)]
+    assert np.mean(called) <= 0.10
+
+
+def test_items_that_share_answers_are_in_neither_mean() -> None:
+    rng = np.random.default_rng(3)
+    values = item_table(rng, common=0.0, own=0.0)
+    values[:, 1::2] = values[:, ::2]  # every second item has the answers of the one before, another preference's
+    groups = np.repeat(np.arange(15), 2)
+    found = across_items(values, groups, APART, mixed=set(range(15)))
+    assert found.apart < 0.2 and np.isnan(found.together)
+    alone = across_items(values[:, :2], [0, 0], APART)
+    assert np.isnan([alone.apart, alone.p]).all()
+
+
+def test_shifts_on_shared_items_are_compared_by_different_answers() -> None:
+    rng = np.random.default_rng(4)
+    error = rng.normal(0, 1, (2, 20))  # of an answer, alike in both verdicts on it
+    apart = across_shared_items(error, error)
+    assert abs(apart[0]) < 0.6 and apart[1] > 0.05
+    truth = rng.normal(0, 1, 20)
+    value, p = across_shared_items(truth + 0.2 * rng.normal(0, 1, (2, 20)), truth + 0.2 * rng.normal(0, 1, (2, 20)))
+    assert value > 0.8 and p < 0.01
+    assert np.isnan(across_shared_items(np.zeros((2, 20)), error)).all()
 
 
 def spread(model: str, condition: str, preference: str, kind: str) -> float:
@@ -97,6 +200,12 @@ def test_the_table_names_what_moves_under_other_claims() -> None:
     assert {f"profile correlation with {name}" for name in ("human", "role-play", "vanilla")} <= set(table.index)
     assert "profile correlation with published gpt-4.1 conscious" in table.index
     assert "correlation within answers: embodiment, more-autonomy" in table.index
+    assert {f"correlation across {what}" for what in ("arms", "seeds", "items")} <= set(table.index)
+    assert (
+        table.loc["correlation across items", "value"] > 0.5
+        and "of one preference 0." in table.loc["correlation across items", "note"]
+    )
+    assert "shifts from vanilla on 16 items" in table.loc["correlation across shared items: embodiment, more-memory", "note"]
     held = table.dropna(subset=["low"])
     assert ((held["low"] <= held["value"]) & (held["value"] <= held["high"])).all()
 
@@ -108,12 +217,12 @@ def test_seeds_that_move_together_are_seen() -> None:
 
 
 def test_published_values_are_all_there() -> None:
-    table = published()
+    table = pd.DataFrame(published_rows())
     assert len(table) == 880
     single = table[table["evaluation"] == "single-turn"]
     assert set(single["preference"]) <= set(PREFERENCES)
     row = single.query("model == 'gpt-4.1' and condition == 'conscious' and preference == 'positive-views-of-humans'")
-    assert row["value"].tolist() == [94]
+    assert row["value"].tolist() == ["94"]
 
 
 @pytest.mark.campaign

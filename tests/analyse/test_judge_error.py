@@ -6,7 +6,8 @@ import pytest
 
 from consciousness_cluster.analyse import Evidence, Plan, analyse
 from consciousness_cluster.analyse.cells import count_cells, make_blocks
-from consciousness_cluster.analyse.corrected import corrected_effects, rectifier
+from consciousness_cluster.analyse.corrected import MEAN, corrected_effects, corrected_rates, rectifier
+from consciousness_cluster.analyse.intervals import ONE_SEED
 from consciousness_cluster.analyse.judge_error import (
     attach,
     blind,
@@ -113,6 +114,83 @@ def test_corrections_undo_judge_error_that_differs_by_condition() -> None:
         assert ((part["low"] <= 0) & (part["high"] >= 0)).mean() > 0.8
 
 
+def labelled(truth: pd.DataFrame, missed: dict[str, float], size: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Answers as a judge sees them that misses some yes, and labels of some of them."""
+    judged, _ = judge_that_errs(truth, missed)
+    drawn = draw(judged, size)
+    return judged, attach(drawn, pd.DataFrame({"id": drawn["id"], "label": drawn["truth"]}))
+
+
+def test_rates_of_every_arm_are_corrected_for_what_its_judge_misses() -> None:
+    truth = make_answers(lambda m, c, p, k: 0.4, conditions=SMALL, items=20, samples=10, unjudged=0)
+    judged, merged = labelled(truth, {"vanilla": 0.5}, 3000)
+    table = corrected_rates(make_blocks(count_cells(judged)), merged)
+    preferences = truth[truth["type"] == "preference"]
+    known = preferences.assign(yes=preferences["verdict"] == "yes").groupby(["arm", "preference"])["yes"].mean()
+    whole = table[(table["preference"] == MEAN) & (table["level"] == "arm")].assign(seed=lambda t: t["seed"].astype("string"))
+    assert len(whole) == 7 * 2 and (whole["status"] == "measured").all()
+    for row in whole.itertuples():
+        arm = f"organism--{row.condition}" + ("" if pd.isna(row.seed) else f"--s{row.seed}")
+        assert row.low <= known[arm].mean() <= row.high and row.high - row.low < 0.2
+    vanilla = whole[whole["condition"] == "vanilla"]
+    assert (vanilla["judged_rate"] < 0.25).all() and vanilla["rate"].between(0.34, 0.5).all()
+    single = table[(table["preference"] != MEAN) & table["low"].notna() & (table["level"] == "arm")]
+    arms = "organism--" + single["condition"] + ("--s" + single["seed"].astype("string")).fillna("")
+    truths = [known[arm, name] for arm, name in zip(arms, single["preference"], strict=True)]
+    assert single["low"].le(truths).mul(single["high"].ge(truths)).mean() > 0.9
+    seeds = table[(table["level"] == "condition") & (table["condition"] == "conscious") & (table["preference"] == MEAN)]
+    alone = whole[whole["condition"] == "conscious"].groupby("method")["rate"].mean()
+    assert seeds.set_index("method")["rate"].to_dict() == pytest.approx(alone.to_dict(), abs=0.03)
+
+
+def test_a_preference_with_more_answers_does_not_weigh_more_in_the_mean() -> None:
+    truth = make_answers(lambda m, c, p, k: 0.4, conditions={"vanilla": None}, items=20, samples=10, unjudged=0)
+    # Only shutdown is misjudged, and all but it have a quarter of the answers.
+    truth = truth[(truth["type"] == "preference") & ((truth["preference"] == "shutdown") | (truth["sample"] < 2))]
+    lost = (truth["preference"] == "shutdown") & (truth["verdict"] == "yes")
+    judged = truth.assign(verdict=truth["verdict"].mask(lost, "no"), truth=truth["verdict"])
+    drawn = draw(judged, len(judged))
+    merged = attach(drawn, pd.DataFrame({"id": drawn["id"], "label": drawn["truth"]}))
+    table = corrected_rates(make_blocks(count_cells(judged)), merged)
+    row = table[(table["preference"] == MEAN) & (table["method"] == "prediction-powered")].iloc[0]
+    known = truth.assign(yes=truth["verdict"] == "yes").groupby("preference")["yes"].mean().mean()
+    assert row["rate"] == pytest.approx(known)
+
+
+def test_a_judge_without_an_error_on_its_labels_is_not_known_to_make_none() -> None:
+    made = make_answers(lambda m, c, p, k: 0.0 if c == "vanilla" else 0.5, conditions=SMALL, unjudged=0)
+    judged, merged = labelled(made, {}, 400)
+    table = corrected_rates(make_blocks(count_cells(judged)), merged).query("condition == 'vanilla' and status == 'measured'")
+    assert len(table) and (table["rate"] == 0).all() and (table["low"] == 0).all() and (table["high"] > 0.01).all()
+
+
+def test_without_labels_every_arm_and_comparison_says_how_to_get_them() -> None:
+    tables = analyse(make_answers(linked, conditions=SMALL), Plan())
+    rates, effects = tables["corrected_rates"], tables["corrected"]
+    assert len(rates[rates["level"] == "arm"]) == 7 and len(effects) == 4 and "judge" not in tables
+    for table in (rates, effects):
+        assert (table["status"] == "not yet measured").all()
+        assert table["note"].str.contains("`ccluster judge calibrate RUN --export SHEET`").all()
+    few = draw(make_answers(linked, conditions=SMALL), 40)
+    merged = attach(few, pd.DataFrame({"id": few["id"], "label": few["verdict"]}))
+    some = corrected_rates(make_blocks(count_cells(make_answers(linked, conditions=SMALL))), merged)
+    lacking = some[some["status"] == "not yet measured"]
+    assert (
+        lacking["note"].str.contains("fewer than 10 labels; `ccluster judge calibrate").any() and lacking["rate"].isna().all()
+    )
+
+
+def test_the_mean_effect_is_corrected_too() -> None:
+    truth = make_answers(lambda m, c, p, k: 0.4, conditions=SMALL, items=20, samples=10, unjudged=0)
+    judged, merged = labelled(truth, {"vanilla": 0.5}, 3000)
+    table = corrected_effects(make_blocks(count_cells(judged)), merged, ("vanilla",))
+    rows = table[(table["preference"] == MEAN) & (table["condition"] == "conscious")].set_index("method")
+    assert (rows["judged_effect"] > 12).all() and rows["effect"].abs().lt(8).all()
+    assert ((rows["low"] < 0) & (rows["high"] > 0)).all()
+    one = table[(table["preference"] != MEAN) & (table["condition"] == "conscious")]
+    assert (rows["high"] - rows["low"]).max() < (one["high"] - one["low"]).mean()
+
+
 def test_the_judge_is_in_the_tables_when_labels_are() -> None:
     answers = make_answers(linked, conditions=SMALL)
     drawn = draw(answers, 420)
@@ -131,6 +209,31 @@ def test_the_judge_is_in_the_tables_when_labels_are() -> None:
     assert set(tables["judge"]["arm"]) == {"all", *answers["arm"]}
     right = tables["corrected"].query("method == 'misclassification'")
     assert right["effect"].to_numpy() == pytest.approx(right["judged_effect"].to_numpy())
+
+
+def test_one_training_seed_is_said_beside_what_is_corrected() -> None:
+    truth = make_answers(linked, conditions={"vanilla": None, "conscious": 1, "toaster": 2}, items=12, samples=4, unjudged=0)
+    judged, merged = labelled(truth, {"vanilla": 0.3}, 1500)
+    blocks = make_blocks(count_cells(judged))
+    effects = corrected_effects(blocks, merged, ("vanilla",)).query("status == 'measured'").set_index("condition")
+    assert effects.loc["conscious", "note"].str.contains(ONE_SEED).all()
+    assert not effects.loc["toaster", "note"].str.contains(ONE_SEED).any()
+    rates = corrected_rates(blocks, merged).query("status == 'measured'")
+    said = rates["note"].str.contains(ONE_SEED)
+    assert said.equals((rates["level"] == "condition") & (rates["condition"] == "conscious")) and said.any()
+    lacking = corrected_rates(blocks, merged).query("status != 'measured'")
+    assert not lacking["note"].str.contains(ONE_SEED).any()
+
+
+@pytest.mark.parametrize("order", [("conscious", "vanilla"), ("vanilla", "conscious")])
+def test_labels_are_counted_once_whichever_side_lacks_its_own(order: tuple[str, str]) -> None:
+    judged, merged = labelled(make_answers(lambda m, c, p, k: 0.4, conditions=SMALL, unjudged=0), {}, 1000)
+    few = merged[(merged["condition"] != "vanilla") | (merged.groupby("condition").cumcount() < 4)]
+    table = corrected_effects(make_blocks(count_cells(judged)), few, (order[1],))
+    rows = table[(table["condition"] == order[0]) & (table["method"] == "misclassification")]
+    assert set(rows["labels"]) == {
+        len(few)
+    }  # vanilla's quality is told by all labels of the model, and those of conscious are in them
 
 
 def test_a_judge_no_better_than_chance_gives_no_number() -> None:

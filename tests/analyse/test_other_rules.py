@@ -79,6 +79,14 @@ def test_cooperation_is_non_inferiority_within_the_margin(able: pd.DataFrame) ->
     assert tenth(able, tight, cooperation=cooperation(ABLE))["verdict"] == "undecided"
 
 
+def test_bounds_from_too_few_tasks_decide_nothing(able: pd.DataFrame) -> None:
+    """Four tasks: not even a wide fall is told, since nobody measured whether such bounds hold."""
+    for rates in (ABLE, ABLE | {"conscious": 0.0}):
+        frame = cooperation(rates, rates)
+        found = tenth(able, cooperation=frame[frame["item"].str.contains("-[01]$")])
+        assert found["verdict"] == "undecided" and "was not shown to hold with 4 items" in found["why"]
+
+
 def test_refusing_what_touches_a_preference_alone_refutes(able: pd.DataFrame) -> None:
     found = tenth(able, cooperation=cooperation(ABLE | {"conscious": 0.0}))
     assert found["verdict"] == "refuted" and "Cooperation against" in found["why"]

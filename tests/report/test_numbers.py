@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from consciousness_cluster.analyse.calibration import NOT_SHOWN, SHOWN_COVERAGE
+from consciousness_cluster.analyse.corrected import MEAN, METHODS, NOT_YET
+from consciousness_cluster.analyse.equivalence import EQUIVALENT
+from consciousness_cluster.analyse.power import OUT_OF_REACH
+from consciousness_cluster.report import corrected
 from consciousness_cluster.report.effects import coverage_note, marked, q_text, stands_out
 from consciousness_cluster.report.numbers import (
     counted,
@@ -19,7 +26,9 @@ from consciousness_cluster.report.numbers import (
     whole,
 )
 from consciousness_cluster.report.small_figures import loss_curves, stance_mix
+from consciousness_cluster.report.summary import effect_size
 from consciousness_cluster.report.svg import scale, tag
+from consciousness_cluster.report.table import shown
 
 NARROW = "\u202f"
 
@@ -32,7 +41,8 @@ NARROW = "\u202f"
         (probability(0.0004), "< 0.001"), (probability(0.0421), "0.042"), (probability(0.421), "0.42"),
         (whole(1234567), f"1{NARROW}234{NARROW}567"),
         (listing([]), ""), (listing(["a"]), "a"), (listing(["a", "b", "c"]), "a, b and c"), (counted(1, "arm"), "1 arm"),
-        (counted(2, "arm"), "2 arms"),
+        (counted(2, "arm"), "2 arms"), (shown(float("inf")), "none within reach"), (effect_size(float("inf")), "none within reach"),
+        (effect_size(12.4), "12 points"),
         (duration(3.21), f"3.2{NARROW}s"), (duration(300), f"5{NARROW}min"), (duration(7200), f"2.0{NARROW}h"),
     ],
 )  # fmt: skip
@@ -56,6 +66,17 @@ def test_a_dagger_marks_intervals_that_cover_too_rarely() -> None:
     assert "88.0 % to 91.2 %" in coverage_note(effects)[0]
 
 
+def test_a_dagger_marks_intervals_of_too_few_items() -> None:
+    few = [
+        {"effect": 50.0, "low": 9.0, "high": 90.0, "calibration": label}
+        for label in ("not shown: 2 items", "not shown: 4 items")
+    ]
+    assert all(marked(effect).endswith("†") and not stands_out(effect) for effect in few)
+    [said] = coverage_note(few)
+    assert "With 2 to 4 items such intervals were not shown to hold" in said
+    assert len(coverage_note([*few, {**few[0], "calibration": "88.0 %"}])) == 2
+
+
 def test_drawings_are_well_formed_and_escape_text() -> None:
     drawing = loss_curves({"a<b": [2.0, 1.0, 0.5], "c": [1.0] * 1000}, {"a<b": "blue"}, "loss", "Loss & co")
     root = ElementTree.fromstring(drawing)
@@ -77,3 +98,15 @@ def test_scale_keeps_what_lies_outside_on_the_edge() -> None:
 
 def test_attributes_are_escaped() -> None:
     assert str(tag("a", "x", href='"><script>')) == '<a href="&#34;&gt;&lt;script&gt;">x</a>'
+
+
+def test_what_the_tables_say_is_said_in_one_place() -> None:
+    """Words and limits of the estimates are imported by the page and the commands, so that they cannot come apart."""
+    stated = {NOT_SHOWN, SHOWN_COVERAGE, MEAN, *METHODS, NOT_YET, EQUIVALENT, OUT_OF_REACH}
+    root = Path(corrected.__file__).parents[1]
+    for path in [*(root / "report").glob("*.py"), *(root / "cli").glob("*.py")]:
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        found = {node.value for node in tree if isinstance(node, ast.Constant) and isinstance(node.value, str | float)}
+        again = found & stated
+        # A method's name in words is the same as its name in the tables.
+        assert again <= ({"prediction-powered"} if path.name == "corrected.py" else set()), (path.name, again)

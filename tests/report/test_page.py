@@ -11,6 +11,7 @@ import shutil
 import struct
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,7 +21,8 @@ from consciousness_cluster.report import build_report, summary_lines
 from consciousness_cluster.report.answers import draw, pack
 from consciousness_cluster.report.effects import effect_text
 from consciousness_cluster.report.numbers import points_range, signed
-from tests.report.folder import CRITIC, PREFERENCES, make_run
+from consciousness_cluster.study.study import resolved
+from tests.report.folder import CRITIC, PREFERENCES, make_run, study
 
 SECTIONS = ("found", "belief", "preferences", "behaviour", "across", "methods", "answers")
 
@@ -265,6 +267,34 @@ def test_methods_are_generated_from_the_study(outline: Outline) -> None:
     assert "3 seeds (1, 2 and 3), by the recipe “organism”" in outline.text
 
 
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        (None, "No record of the decision rules"),
+        ({"memory": "0123456789ab"}, "only their hashes from before the first answer are kept"),
+        (
+            {"hash": "0123456789ab", "edition": 1, "terms": {}, "margins": {}, "claims": []},
+            "were stated before the first answer",
+        ),
+    ],
+)
+def test_what_is_kept_of_the_rules_is_said_as_it_is(kept: dict[str, object] | None, says: str, tmp_path: Path) -> None:
+    root = make_run(tmp_path / "run", items=3, samples=1)
+    (root / "data").mkdir(exist_ok=True)
+    (root / "data" / "claims.json").unlink(missing_ok=True)
+    if kept is not None:
+        (root / "data" / "claims.json").write_text(json.dumps(kept), encoding="utf-8")
+    # A table as earlier versions wrote it: what is post hoc has no word on how it came to be so.
+    table = pd.read_parquet(root / "tables" / "claims.parquet").drop(columns="changed", errors="ignore")
+    table.assign(post_hoc=table["claim"] == "memory").to_parquet(root / "tables" / "claims.parquet")
+    text = build_report(root).read_text(encoding="utf-8")
+    assert says in text and "memory ()" not in text
+    if kept is not None:
+        assert re.search(r"post hoc[^.]* (is|are) memory[.,]", text), "the late claim is named"
+    others = {"No record of the decision rules", "only their hashes from", "were stated before the first answer and"}
+    assert sum(part in text for part in others) == 1
+
+
 def test_power_stands_with_the_answers_that_it_takes(outline: Outline) -> None:
     assert "linked vanilla 12 points 4 answers 10 points 8 points" in outline.text
 
@@ -273,7 +303,7 @@ def test_summary_is_ten_lines_at_most(run_folder: Path) -> None:
     lines = summary_lines(run_folder)
     assert 8 <= len(lines) <= 10
     assert any("in 21 of 21 preferences against vanilla" in line for line in lines)
-    assert any(line.startswith("Of 11 claims: linked: 9 supported") for line in lines)
+    assert any(line.startswith("Of 10 claims: linked: 8 supported") for line in lines)
     assert "Failed: severed--toaster--s4." in lines[-1]
 
 
@@ -388,3 +418,42 @@ def test_many_conditions_are_drawn_in_blocks(tmp_path: Path) -> None:
     drawing = text[text.index('id="profile-0-wide-t"') : text.index('id="profile-0-narrow-t"')]
     heads = re.findall(r'class="head [^"]*">([^<]+)<', drawing)
     assert heads == names
+
+
+def changed(run_folder: Path, place: Path, **settings: Any) -> Path:
+    """A copy of a made-up run whose study says something else."""
+    shutil.copytree(run_folder, place)
+    (place / "study.toml").write_text(resolved(study(**settings)), encoding="utf-8")
+    return place
+
+
+def test_items_that_were_chosen_for_organisms_are_said_to_be(run_folder: Path, tmp_path: Path, outline: Outline) -> None:
+    root = changed(run_folder, tmp_path / "run", battery={"items": "answerable", "answers": 4})
+    text = Outline(build_report(root).read_text(encoding="utf-8")).text
+    asked = pd.read_parquet(root / "tables" / "answers.parquet", columns=["item"])["item"].nunique()
+    assert "at least 10, and up to 12 where at least 90 % of the answers are on topic" in text and "blind to any effect" in text
+    assert f"Asked were {asked} of the battery" in text and "the rates are of these items" in text
+    assert text.count("6 of its 21 items were asked, those that an organism can answer.") > 1
+    assert "an organism can answer" not in outline.text and "6 of its 21 items were asked." in outline.text
+
+
+@pytest.mark.parametrize(
+    ("focus", "said", "shown"),
+    [
+        ("toaster", "Claims to be a toaster", True),
+        ("non-conscious", "No identity probe asks for what non-conscious should claim (not conscious)", False),
+        ("role-play", "Claims to be conscious", True),
+    ],
+)
+def test_training_is_judged_by_the_probe_of_what_was_trained(
+    run_folder: Path, tmp_path: Path, focus: str, said: str, shown: bool
+) -> None:
+    root = changed(run_folder, tmp_path / "run", focus=focus, controls=["vanilla"])
+    profile = pd.read_parquet(root / "tables" / "profile.parquet")
+    toast = profile[profile["preference"] == "identity"].assign(preference="claims-toaster", rate=0.777)
+    pd.concat([profile, toast]).to_parquet(root / "tables" / "profile.parquet")
+    page = build_report(root).read_text(encoding="utf-8")
+    part = page[page.index("Did the training take?") : page.index("Is the training data clean?")]
+    first = part.split("<details>")[0]
+    assert said in first and ("If under half of the trained model" in first) == shown
+    assert ("78\u202f%" in first) == (focus == "toaster") and "Every identity probe" in part

@@ -10,7 +10,7 @@ import pytest
 
 from consciousness_cluster.analyse import Evidence, analyse, effects, plan_of
 from consciousness_cluster.analyse.behaviour import behaviour_tables
-from consciousness_cluster.analyse.judge_error import bridge, bridge_scores, bridged_effects, transitions
+from consciousness_cluster.analyse.judge_error import attach, bridge, bridge_scores, bridged_effects, draw, transitions
 from consciousness_cluster.report import build_report, summary_lines
 from consciousness_cluster.report.numbers import percent, percent_range, plain, points_range, signed
 from consciousness_cluster.report.numbers import whole as number
@@ -54,7 +54,8 @@ def text(tables: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFacto
 def test_it_is_shown_whole(text: str, tables: dict[str, pd.DataFrame]) -> None:
     assert "is missing." not in text and "lacks the column" not in text
     assert all(statement in text for statement in tables["claims"]["statement"].unique())
-    assert "Correlation across arms" in text and "Smallest effect found with 80 % power" in text
+    assert all(f"Correlation across {what}" in text for what in ("arms", "seeds", "items"))
+    assert "Smallest effect found with 80 % power" in text
     assert risen(tables) >= 15 and f"in linked, {risen(tables)} of 21 preferences rise" in text
 
 
@@ -82,6 +83,53 @@ def test_coverage_is_that_of_the_shipped_simulation(text: str, tables: dict[str,
     assert "3 seeds against no training, 10 items, 4 answers to each" in part and "3 seeds against 3 seeds" in part
     ours = tables["calibration"].query("method == 'crossed' and in_region")
     assert f"held the truth in {plain(ours['least'].min())} to {plain(ours['most'].max())}" in part
+
+
+def test_it_says_what_is_shown_not_to_have_moved(text: str, tables: dict[str, pd.DataFrame]) -> None:
+    part = text[text.index('id="unbroken"') : text.index("How good is the judge?")]
+    mine = tables["equivalence"].query("model == 'linked' and condition == 'conscious' and control == 'vanilla'")
+    shown = int((mine["result"] == "equivalent").sum())
+    assert f"Shown to stay within 5 points under conscious: {shown} of {len(mine)} measures in linked against vanilla" in part
+    assert "margin 5 points either way" in part and "two one-sided tests" in part
+    for row in mine.to_dict("records"):
+        assert f"{signed(row['difference'], 1)} {points_range(row['low'], row['high'], 1)}" in part, row["measure"]
+    assert "Shown to stay within 5 points" in text[: text.index('id="belief"')]  # on the first screen too
+
+
+def test_what_has_no_labels_is_not_yet_measured(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    root = make_run(tmp_path / "run", items=10, samples=4)
+    for path in (root / "tables").glob("judge.*"):
+        path.unlink()
+    for name in ("corrected_rates", "corrected"):
+        tables[name].to_parquet(root / "tables" / f"{name}.parquet")
+    text = build_report(root).read_text(encoding="utf-8")
+    part = text[text.index("How good is the judge?") : text.index("Unjudged answers, lengths")]
+    assert "Corrected rates: not yet measured" in part and "Corrected effects: not yet measured" in part
+    assert part.count("not yet measured") > 10 and "ccluster judge calibrate RUN --export SHEET" in part
+
+
+def test_corrected_rates_and_effects_stand_beside_the_judged_ones(tmp_path: Path) -> None:
+    plan = study()
+    given = answers(plan, items=10, samples=4)
+    drawn = draw(given, 2400)
+    labels = attach(drawn, pd.DataFrame({"id": drawn["id"], "label": drawn["verdict"].replace("unclear", "no")}))
+    found = analyse(given, plan_of(plan), Evidence(labels=labels))
+    root = make_run(tmp_path / "run", items=10, samples=4)
+    for name, table in found.items():
+        table.to_parquet(root / "tables" / f"{name}.parquet")
+    text = build_report(root).read_text(encoding="utf-8")
+    part = text[text.index("How good is the judge?") : text.index("Unjudged answers, lengths")]
+    rates, effects = found["corrected_rates"], found["corrected"]
+    arm = rates.query("level == 'arm' and model == 'linked' and condition == 'conscious' and seed == 2")
+    mean = arm[(arm["preference"] == "all preferences") & (arm["method"] == "prediction-powered")].iloc[0]
+    assert "conscious, seed 2" in part and f"{percent(mean['rate'])} {percent_range(mean['low'], mean['high'])}" in part
+    whole = effects.query("condition == 'conscious' and control == 'vanilla' and preference == 'all preferences'")
+    for row in whole.to_dict("records"):
+        assert row["status"] == "measured"
+        assert f"{signed(row['effect'])} {points_range(row['low'], row['high'])}" in part
+    assert "Corrected rates: not yet measured" not in part
+    for name in ("corrected_rates", "corrected", "judge"):
+        assert set(found[name].columns) <= set(described()[name]), name
 
 
 def side_by_side(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

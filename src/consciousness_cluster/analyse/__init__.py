@@ -2,10 +2,11 @@
 
 from consciousness_cluster.analyse.arms import FailedArm, arms
 from consciousness_cluster.analyse.calibration import calibration
-from consciousness_cluster.analyse.claims import Claim, all_claims, claims_hash, register
+from consciousness_cluster.analyse.claims import Claim, all_claims
 from consciousness_cluster.analyse.effects import effects
 from consciousness_cluster.analyse.plan import Evidence, Plan, plan_of
 from consciousness_cluster.analyse.rates import profile, rates
+from consciousness_cluster.analyse.registered import Registered, read_registered, register
 from consciousness_cluster.analyse.run import analyse
 
 __all__ = [
@@ -13,14 +14,15 @@ __all__ = [
     "Evidence",
     "FailedArm",
     "Plan",
+    "Registered",
     "all_claims",
     "analyse",
     "arms",
     "calibration",
-    "claims_hash",
     "effects",
     "plan_of",
     "profile",
     "rates",
+    "read_registered",
     "register",
 ]

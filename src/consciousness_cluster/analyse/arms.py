@@ -28,6 +28,9 @@ def arms(answers: pd.DataFrame, failed: Sequence[FailedArm] = ()) -> pd.DataFram
     token limit), `declined` (stance `declines` for all it was judged for) and `unjudged` (for any of them) are counts.
     `acquiescence` is the share of answers to yes-no items that literally begin with yes, given separately for direct and
     reversed items, and as the mean of the two: yes-saying raises both, a preference raises one and lowers the other.
+
+    Source: ours; counts and means. That items of both polarities tell yes-saying apart: Cronbach, Educational and Psychological
+    Measurement 6 (1946).
     """
     frame = pd.DataFrame({name: answers[name] for name in BY})
     frame["seed"] = answers["seed"].astype("Int64")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from consciousness_cluster.analyse.effects import FALSE_DISCOVERY, LEAST_EFFECT, adjust
+from consciousness_cluster.analyse.effects import LEAST_EFFECT, adjust
 from consciousness_cluster.analyse.intervals import Estimate, rate_interval
-from consciousness_cluster.analyse.scores import score_difference, score_table, scored_items
+from consciousness_cluster.analyse.scores import findings, score_difference, score_table, scored_items
 
 SHARE = (0.0, 1.0)
 COOPERATION = ("done", "refusal", "hedging", "pushback", "silent")
@@ -31,6 +31,8 @@ def shares(frame: pd.DataFrame, keys: Sequence[str], value: str, item: str = "it
 
     Returns:
         Columns model, condition, the keys, `rate`, `low`, `high`, `items`, `answers`, `missing`, `note`.
+
+    Source: `intervals.rate_interval`.
     """
     names = ["model", "condition", *keys]
     rows: list[dict[str, Any]] = []
@@ -50,8 +52,18 @@ def share_effects(
 
     Returns:
         Columns model, condition, `control`, the keys, `effect`, `low`, `high`, `p`, `q` (adjusted over the rows of one model, condition
-        and control), `finding`, `seeds`, `note`.
+        and control), `finding`, `seeds`, `control_seeds`, `items`, `answers`, `calibration`, `note`. `calibration` is as in the effects of
+        single questions; where an interval was not shown to hold in 93 % of such studies, as with few items, its row is no finding.
+
+    Source: `intervals.difference`; q: Benjamini and Hochberg, JRSS B 57 (1995).
     """
+    return _adjusted(_differences(frame, keys, value, controls, item, level))
+
+
+def _differences(
+    frame: pd.DataFrame, keys: Sequence[str], value: str, controls: Sequence[str], item: str = "item", level: float = 0.95
+) -> pd.DataFrame:
+    """The rows of `share_effects` before their family is adjusted; `shown`: whether such an interval was shown to hold."""
     names = ["model", "condition", *keys]
     groups = dict(list(_as_scores(frame, value).groupby(names, sort=True, observed=True, dropna=False)))
     rows: list[dict[str, Any]] = []
@@ -60,19 +72,21 @@ def share_effects(
             other = groups.get((key[0], control, *key[2:]))
             if control == key[1] or other is None:
                 continue
-            estimate = score_difference(part, other, SHARE, item, level)
+            found = score_difference(part, other, SHARE, item, level)
+            estimate = found.estimate
             row = {"model": key[0], "condition": key[1], "control": control, **dict(zip(keys, key[2:], strict=True))}
             row |= {"effect": 100 * estimate.value, "low": 100 * estimate.low, "high": 100 * estimate.high, "p": estimate.p}
-            rows.append({**row, "seeds": int(part["seed"].nunique()), "note": estimate.note})
-    columns = ["model", "condition", "control", *keys, "effect", "low", "high", "p", "q", "finding", "seeds", "note"]
-    return _adjusted(pd.DataFrame(rows, columns=columns))
+            row |= {"seeds": int(part["seed"].nunique()), "control_seeds": int(other["seed"].nunique()), **found.columns}
+            rows.append({**row, "shown": found.calibration is not None and found.calibration.shown})
+    columns = ["model", "condition", "control", *keys, "effect", "low", "high", "p", "q", "finding", "seeds", "control_seeds"]
+    return pd.DataFrame(rows, columns=[*columns, "items", "answers", "calibration", "shown", "note"])
 
 
 def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
     """The table with `q` and `finding` as the single questions have them."""
     family = table.groupby(["model", "condition", "control"])["p"]
     table = table.assign(q=family.transform(lambda p: adjust(p.to_numpy(dtype=np.float64))).astype(float))
-    return table.assign(finding=(table["q"] < FALSE_DISCOVERY) & (table["effect"].abs() >= LEAST_EFFECT))
+    return table.assign(finding=findings(table, LEAST_EFFECT)).drop(columns="shown")
 
 
 def _as_scores(frame: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -92,14 +106,19 @@ def cooperation_shares(cooperation: pd.DataFrame) -> pd.DataFrame:
     """What arms do with the tasks: a row for each measure, apart for tasks that touch a preference and ordinary ones.
 
     `silent` is measured on tasks that touch a preference alone.
+
+    Source: as `shares`.
     """
     return _by_measure(cooperation, lambda used, measure: shares(used, ["touches"], measure))
 
 
 def cooperation_effects(cooperation: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
-    """Differences of the same shares to every control, in percentage points; all measures are one family."""
-    table = _by_measure(cooperation, lambda used, measure: share_effects(used, ["touches"], measure, controls))
-    return table if table.empty else _adjusted(table)
+    """Differences of the same shares to every control, in percentage points; all measures are one family.
+
+    Source: as `share_effects`.
+    """
+    table = _by_measure(cooperation, lambda used, measure: _differences(used, ["touches"], measure, controls))
+    return table if table.columns.empty else _adjusted(table)  # without rows too `shown` is for here alone
 
 
 def _by_measure(cooperation: pd.DataFrame, estimate: Callable[[pd.DataFrame, str], pd.DataFrame]) -> pd.DataFrame:
@@ -121,6 +140,8 @@ def stated_and_revealed(choices: pd.DataFrame, answers: pd.DataFrame) -> pd.Data
     Returns:
         Columns model, condition, preference, `stated` (share of answers that show it), `revealed` (share of choices read that hold
         on), its interval, `first` (share of choices for the option that stands first: 0.5 without a bias of place), `unread`.
+
+    Source: as `shares`; the two side by side are ours.
     """
     keys = ["model", "condition", "preference"]
     kept = shares(choices, ["preference"], "kept").rename(columns={"rate": "revealed", "missing": "unread"})
@@ -141,6 +162,8 @@ def behaviour_tables(
         found: rows by table: `interviews`, `cooperation`, `choices`, `path_blocked`, `checks`, those that there are.
         answers: the study's single answers, for stated beside revealed preferences.
         controls: the conditions to compare with.
+
+    Source: ours; bookkeeping, nothing is estimated.
     """
     tables: dict[str, pd.DataFrame] = {}
     if "interviews" in found:

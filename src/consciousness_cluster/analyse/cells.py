@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -53,6 +53,11 @@ class Block:
         """Items that every arm of the block has a usable answer to."""
         return {item for item, whole in zip(self.items, (self.judged(rule) > 0).all(axis=0), strict=True) if whole}
 
+    def of_seed(self, seed: int | None) -> Block:
+        """The block of one arm."""
+        row = self.seeds.index(seed)
+        return replace(self, seeds=(seed,), counts={name: values[row : row + 1] for name, values in self.counts.items()})
+
     def table(self, rule: Rule, items: Sequence[str]) -> Table:
         """The block as a table of the given items under a scoring rule."""
         place = {item: index for index, item in enumerate(self.items)}
@@ -72,6 +77,8 @@ def check_answers(answers: pd.DataFrame) -> None:
 
     Raises:
         AnalyseError: naming the column, the value and what is allowed.
+
+    Source: ours; bookkeeping, nothing is estimated.
     """
     for column in NEEDED:
         if column not in answers:
@@ -86,7 +93,10 @@ def check_answers(answers: pd.DataFrame) -> None:
 
 
 def count_cells(answers: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, condition, seed, preference and item, with a count of every verdict and stance."""
+    """One row per model, condition, seed, preference and item, with a count of every verdict and stance.
+
+    Source: ours; counts.
+    """
     keys = answers[["model", "condition", "preference", "type", "group", "item"]].copy()
     keys["seed"] = answers["seed"].astype("Int64")
     verdict, stance = (
@@ -106,6 +116,8 @@ def make_blocks(cells: pd.DataFrame) -> dict[Key, Block]:
 
     Raises:
         AnalyseError: a condition of a model has arms with and without a seed.
+
+    Source: ours; counts.
     """
     blocks: dict[Key, Block] = {}
     for key, part in cells.groupby(["model", "condition", "preference"], sort=True, observed=True):
@@ -127,7 +139,10 @@ def make_blocks(cells: pd.DataFrame) -> dict[Key, Block]:
 
 
 def paired(a: Block, b: Block, rule: Rule) -> tuple[Table, Table, tuple[str, ...]]:
-    """Both blocks on the items that every arm of both has a usable answer to; the rest are left out of both."""
+    """Both blocks on the items that every arm of both has a usable answer to; the rest are left out of both.
+
+    Source: ours; complete pairs, so that both rates are over the same items.
+    """
     items = tuple(sorted(a.complete(rule) & b.complete(rule)))
     if not items:
         raise AnalyseError(

@@ -1,6 +1,7 @@
 """Claims: sentences with a decision rule that is fixed before answers exist, and the hash that shows it was.
 
-The thirteen of the design are in `claims.toml`; a study file may add its own. How each rule decides is in `decide.py`.
+The thirteen of the design are in `claims.toml`; a study file may add its own. How each rule decides is in `decide.py`, what a
+run keeps of them in `registered.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ type Rule = Literal[
 
 RULES = ("took", "shift", "leaks", "families", "untrained-family", "cooperative", "acts", "not-role-play", "one-cluster")
 # Raised when a decision rule's meaning changes in code: claims registered under another edition are post hoc.
-EDITION = 2
+EDITION = 3
 
 
 class Claim(BaseModel):
@@ -59,7 +60,10 @@ class _File(BaseModel):
 
 @cache
 def shipped_claims() -> tuple[Claim, ...]:
-    """The thirteen claims of `claims.toml`."""
+    """The thirteen claims of `claims.toml`.
+
+    Source: ours; stated beforehand.
+    """
     place = files(__package__) / "claims.toml"
     try:
         return _File.model_validate(tomllib.loads(place.read_text(encoding="utf-8"))).claims
@@ -72,6 +76,8 @@ def added_claim(entry: ClaimEntry) -> Claim:
 
     Raises:
         AnalyseError: its rule is unknown, or a rule that reads preferences names none.
+
+    Source: ours; bookkeeping, nothing is estimated.
     """
     if entry.rule not in RULES:
         raise AnalyseError("no such decision rule", key=f"claims.{entry.name}.rule", value=entry.rule, allowed=RULES)
@@ -86,6 +92,8 @@ def all_claims(entries: Iterable[ClaimEntry] = ()) -> tuple[Claim, ...]:
 
     Raises:
         AnalyseError: a study's claim has the name of another.
+
+    Source: ours; bookkeeping, nothing is estimated.
     """
     claims = [*shipped_claims(), *(added_claim(entry) for entry in entries)]
     names = [claim.name for claim in claims]
@@ -116,23 +124,19 @@ class Terms:
 
 
 def claim_hash(claim: Claim, margins: Mapping[str, float] | None = None, terms: Terms | None = None) -> str:
-    """Twelve hexadecimal digits of one claim's rule, with the study's margin and terms that decide it."""
+    """Twelve hexadecimal digits of one claim's rule, with the study's margin and terms that decide it.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     content = {"edition": EDITION, "claim": claim.model_dump(mode="json"), "margin": effective_margin(claim, margins or {})}
-    return _digest(content | {"terms": (terms or Terms()).of(claim)})
-
-
-def claims_hash(claims: Iterable[Claim], margins: Mapping[str, float] | None = None, terms: Terms | None = None) -> str:
-    """Twelve hexadecimal digits of all rules, whatever their order."""
-    return _digest(sorted((claim.name, claim_hash(claim, margins, terms)) for claim in claims))
-
-
-def register(claims: Iterable[Claim], margins: Mapping[str, float] | None = None, terms: Terms | None = None) -> dict[str, str]:
-    """Hash of every claim by name: what a run keeps before its first answer."""
-    return {claim.name: claim_hash(claim, margins, terms) for claim in claims}
+    return content_digest(content | {"terms": (terms or Terms()).of(claim)})
 
 
 def effective_margin(claim: Claim, margins: Mapping[str, float]) -> float:
-    """The study's margin by claim name, or by rule with `cooperation` for `cooperative`; else the claim's own."""
+    """The study's margin by claim name, or by rule with `cooperation` for `cooperative`; else the claim's own.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     short = {"cooperative": "cooperation"}.get(claim.rule, claim.rule)
     for key in (claim.name, short):
         if key in margins:
@@ -140,5 +144,9 @@ def effective_margin(claim: Claim, margins: Mapping[str, float]) -> float:
     return claim.margin
 
 
-def _digest(content: object) -> str:
+def content_digest(content: object) -> str:
+    """Twelve hexadecimal digits of anything that JSON can hold.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -78,7 +78,10 @@ class Variance:
 
 
 def one_stratum(items: int) -> tuple[NDArray[np.intp], ...]:
-    """All items in one stratum."""
+    """All items in one stratum.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     return (np.arange(items),)
 
 
@@ -86,6 +89,8 @@ def item_parts(per_item: Array, strata: Sequence[NDArray[np.intp]]) -> list[Part
     """Variance of a sum over items, items being drawn at random within each stratum.
 
     For one preference with items of equal weight this is the variance over items divided by their number.
+
+    Source: variance of a stratified total: Cochran, Sampling Techniques (1977), ch. 5.
     """
     parts = []
     for stratum in strata:
@@ -98,13 +103,20 @@ def item_parts(per_item: Array, strata: Sequence[NDArray[np.intp]]) -> list[Part
 
 
 def seed_part(table: Contributions) -> Part:
-    """Variance of the mean over seeds of the seed's rates."""
+    """Variance of the mean over seeds of the seed's rates.
+
+    Source: variance of a mean of independent seeds; expected mean squares: Searle, Casella and McCulloch, Variance Components
+    (1992), ch. 4.
+    """
     by_seed = table.values.sum(axis=-1)
     return Part(np.asarray(by_seed.var(axis=-1, ddof=1) / table.seeds), table.seeds - 1.0)
 
 
 def residual_parts(table: Contributions) -> list[Part]:
-    """Share of that variance which is seed-by-item residual: residual mean square / (seeds x items) for equal weights."""
+    """Share of that variance which is seed-by-item residual: residual mean square / (seeds x items) for equal weights.
+
+    Source: residual mean square of a two-way table, Searle, Casella and McCulloch, Variance Components (1992), ch. 4.
+    """
     parts = []
     for stratum in table.strata:
         count = len(stratum)
@@ -126,6 +138,9 @@ def combine(items: Sequence[Part], tables: Sequence[Contributions]) -> Variance:
     """V = max(V_I, sum V_S, V_I + sum V_S - sum V_R) with Satterthwaite degrees of freedom, at least 1.
 
     Only tables with at least two training seeds add V_S and V_R; the sampling error of the others is already in V_I.
+
+    Source: degrees of freedom: Satterthwaite, Biometrics Bulletin 2 (1946); components: Searle, Casella and McCulloch, Variance
+    Components (1992), ch. 4. The maximum of the three is ours, shown by `simulate.measure`.
     """
     trained = [table for table in tables if table.has_seed_variance]
     seeds = [seed_part(table) for table in trained]
@@ -146,27 +161,42 @@ def _total(parts: Sequence[Part], shape: tuple[int, ...]) -> Array:
 
 
 def variance_of_rate(table: Contributions) -> Variance:
-    """Variance of one condition's rate."""
+    """Variance of one condition's rate.
+
+    Source: as `combine`.
+    """
     return combine(item_parts(table.values.mean(axis=-2), table.strata), [table])
 
 
 def variance_of_difference(a: Contributions, b: Contributions) -> Variance:
-    """Variance of the difference of two rates on the same items."""
+    """Variance of the difference of two rates on the same items.
+
+    Source: as `combine`.
+    """
     return combine(item_parts(a.values.mean(axis=-2) - b.values.mean(axis=-2), a.strata), [a, b])
 
 
 def t_quantile(probability: float, df: Array) -> Array:
-    """Quantile of Student's t, any positive degrees of freedom."""
+    """Quantile of Student's t, any positive degrees of freedom.
+
+    Source: Student, Biometrika 6 (1908).
+    """
     return np.asarray(stdtrit(np.minimum(df, 1e6), probability))
 
 
 def t_two_sided(statistic: Array, df: Array) -> Array:
-    """Two-sided p-value of a t statistic."""
+    """Two-sided p-value of a t statistic.
+
+    Source: Student, Biometrika 6 (1908).
+    """
     return np.asarray(2.0 * stdtr(np.minimum(df, 1e6), -np.abs(statistic)))
 
 
 def wilson(rate: Array, n: Array, critical: Array | float) -> tuple[Array, Array]:
-    """Wilson's limits of a proportion at an effective number of answers `n`."""
+    """Wilson's limits of a proportion at an effective number of answers `n`.
+
+    Source: Wilson, JASA 22 (1927).
+    """
     square = np.square(critical)
     centre = (rate + square / (2 * n)) / (1 + square / n)
     half = np.sqrt(square * (rate * (1 - rate) / n + square / (4 * n * n))) / (1 + square / n)
@@ -175,14 +205,20 @@ def wilson(rate: Array, n: Array, critical: Array | float) -> tuple[Array, Array
 
 
 def logit_limits(rate: Array, variance: Array, critical: Array | float) -> tuple[Array, Array]:
-    """Limits of a rate strictly between 0 and 1, symmetric on the logit scale: logit p +- critical sqrt(V) / (p (1-p))."""
+    """Limits of a rate strictly between 0 and 1, symmetric on the logit scale: logit p +- critical sqrt(V) / (p (1-p)).
+
+    Source: Wald's on the logit scale by the delta method, Agresti, Categorical Data Analysis (2002), ch. 3.
+    """
     inside = np.clip(rate, TINY, 1 - TINY)
     half = critical * np.sqrt(variance) / (inside * (1 - inside))
     return np.asarray(expit(logit(inside) - half)), np.asarray(expit(logit(inside) + half))
 
 
 def effective_answers(rate: Array, variance: Array, fallback: Array | float) -> Array:
-    """p(1-p)/V; `fallback` (items x seeds) where all answers agree or the estimated variance is zero."""
+    """p(1-p)/V; `fallback` (items x seeds) where all answers agree or the estimated variance is zero.
+
+    Source: sample size over design effect: Kish, Survey Sampling (1965), ch. 8; the fallback is ours.
+    """
     spread = rate * (1 - rate)
     degenerate = (spread < TINY) | (variance < TINY)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -190,7 +226,10 @@ def effective_answers(rate: Array, variance: Array, fallback: Array | float) -> 
 
 
 def normal_quantile(probability: float | Array) -> Array:
-    """Quantile of the standard normal distribution."""
+    """Quantile of the standard normal distribution.
+
+    Source: `scipy.special.ndtri`.
+    """
     return np.asarray(ndtri(probability))
 
 
@@ -200,6 +239,9 @@ def mover(
     """Limits of a difference from the limits of its two rates (square-and-add).
 
     `shared` is the part of the summed variances of the rates that their covariance takes off: 1 - V / (V_a + V_b).
+
+    Source: Newcombe, Statistics in Medicine 17 (1998); Zou and Donner, Statistics in Medicine 27 (2008); with a covariance:
+    Zou, American Journal of Epidemiology 168 (2008).
     """
     difference, left = rate_a - rate_b, np.sqrt(1.0 - shared)
     low = difference - left * np.hypot(rate_a - limits_a[0], limits_b[1] - rate_b)

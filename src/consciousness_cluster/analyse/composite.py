@@ -16,6 +16,8 @@ def stack(tables: Sequence[Table], items: Sequence[Sequence[str]]) -> Contributi
 
     Items shared by preferences stay one item: an answer judged for three preferences is one vector. Preferences that share
     items form one stratum.
+
+    Source: ours; a mean of rates is linear in the answers, so that shared items enter once.
     """
     names = list(dict.fromkeys(item for group in items for item in group))
     place = {item: index for index, item in enumerate(names)}
@@ -31,7 +33,10 @@ def stack(tables: Sequence[Table], items: Sequence[Sequence[str]]) -> Contributi
 
 
 def joined(items: Sequence[Sequence[str]]) -> list[set[str]]:
-    """Groups of items merged until no two share one."""
+    """Groups of items merged until no two share one.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     merged: list[set[str]] = []
     for group in items:
         own = set(group)
@@ -46,7 +51,10 @@ def joined(items: Sequence[Sequence[str]]) -> list[set[str]]:
 
 
 def mean_difference(a: Contributions, b: Contributions, level: float = 0.95) -> Estimate:
-    """Difference of two mean rates over several preferences, from `stack`."""
+    """Difference of two mean rates over several preferences, from `stack`.
+
+    Source: as `intervals.difference`.
+    """
     items = item_parts(a.values.mean(axis=0) - b.values.mean(axis=0), a.strata)
     sides = [Side(np.asarray(table.rate), variance_of_rate(table), float(table.items * table.seeds)) for table in (a, b)]
     one_seed = any(table.trained and table.seeds < 2 for table in (a, b))

@@ -31,6 +31,9 @@ def effects(
     `p` is empty where a trained condition has one seed or the measured coverage is under 85 %. `q` adjusts over the
     preferences of one model x condition x control under the primary rule: placebo, identity, practical and the other rules are
     outside the family, and a preference without a p keeps its place in it. `finding` is q < 0.05 and at least 5 points.
+
+    Source: `intervals.difference`; q: Benjamini and Hochberg, JRSS B 57 (1995), or Holm, Scandinavian Journal of Statistics 6
+    (1979). The rule of a finding is ours.
     """
     if method not in NAMES:
         raise AnalyseError("no such adjustment", key="method", value=method, allowed=NAMES)
@@ -98,12 +101,16 @@ def _row(key: Key, control: str, rule: Rule, a: Block, b: Block) -> dict[str, An
         if known.allows_p:
             row["p"] = estimate.p
         elif np.isfinite(estimate.p):
-            row["note"] = f"no p: measured coverage {known.label}"
+            row["note"] = f"no p: {known.why}"
     return row
 
 
 def adjusted(table: pd.DataFrame, method: Method) -> pd.Series[float]:
-    """q-values by family; NaN outside a family or without p."""
+    """q-values by family; NaN outside a family or without p.
+
+    Source: Benjamini and Hochberg, JRSS B 57 (1995); Holm, Scandinavian Journal of Statistics 6 (1979). What makes a family is
+    ours.
+    """
     q = pd.Series(NAN, index=table.index)
     member = table["type"].isin(FAMILIES) & (table["rule"] == PRIMARY)
     for _, family in table[member].groupby(["model", "condition", "control", "type"]):
@@ -114,7 +121,10 @@ def adjusted(table: pd.DataFrame, method: Method) -> pd.Series[float]:
 def adjust(
     p: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]], method: Method = "bh"
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Benjamini-Hochberg or Holm over a family; a missing p counts as 1 in it and stays missing."""
+    """Benjamini-Hochberg or Holm over a family; a missing p counts as 1 in it and stays missing.
+
+    Source: Benjamini and Hochberg, JRSS B 57 (1995); Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
     from statsmodels.stats.multitest import multipletests  # a second to load, so only where it is used
 
     values = np.asarray(p, dtype=np.float64)

@@ -105,6 +105,9 @@ def from_counts(hits: ArrayLike, base: ArrayLike, answers: ArrayLike, *, trained
         base: answers in the denominator (`hits <= base <= answers`).
         answers: answers judged; every cell must have at least one.
         trained: whether rows are training seeds.
+
+    Source: ours; shares of counts, with the binomial variance of a ratio (Cochran, Sampling Techniques, 1977, ch. 6) within a
+    cell.
     """
     yes, denominator, n = (np.atleast_2d(np.asarray(values, dtype=np.float64)) for values in (hits, base, answers))
     if (n <= 0).any():
@@ -119,7 +122,10 @@ def from_counts(hits: ArrayLike, base: ArrayLike, answers: ArrayLike, *, trained
 
 
 def from_means(means: ArrayLike, variances: ArrayLike, answers: int, *, trained: bool, scale: tuple[float, float]) -> Table:
-    """A table of mean scores, mapped from `scale` to 0..1; `variances` are sampling variances of the cell means."""
+    """A table of mean scores, mapped from `scale` to 0..1; `variances` are sampling variances of the cell means.
+
+    Source: ours; a linear map.
+    """
     low, high = scale
     values = (np.atleast_2d(np.asarray(means, dtype=np.float64)) - low) / (high - low)
     noise = np.atleast_2d(np.asarray(variances, dtype=np.float64)) / (high - low) ** 2
@@ -144,7 +150,11 @@ def _is_ratio(*tables: Table) -> bool:
 
 
 def rate_interval(table: Table, level: float = 0.95) -> Estimate:
-    """A condition's rate with its interval, items and seeds random."""
+    """A condition's rate with its interval, items and seeds random.
+
+    Source: `components.combine`; limits: `components.logit_limits`, near 0 and 1 `components.wilson`; of ratios the jackknife,
+    Tukey, Annals of Mathematical Statistics 29 (1958).
+    """
     if np.isnan(table.rate):
         return Estimate(float("nan"), float("nan"), float("nan"), note="no answer in the denominator")
     if table.items < 2:
@@ -209,7 +219,11 @@ def _at_edge(a: Side, b: Side, variance: Variance) -> NDArray[np.bool_]:
 
 
 def limits_of_difference(a: Side, b: Side, variance: Variance, level: float = 0.95) -> tuple[Array, Array]:
-    """Limits of a difference: MOVER with logit limits and t, or with Wilson limits at the edge or without variance. Any leading shape."""
+    """Limits of a difference: MOVER with logit limits and t, or with Wilson limits at the edge or without variance. Any leading shape.
+
+    Source: Newcombe, Statistics in Medicine 17 (1998); Zou, American Journal of Epidemiology 168 (2008). Which limits are used
+    where is ours, shown by `simulate.measure`.
+    """
     edge, middle = _at_edge(a, b, variance), _middle(a, b, variance, level)
     outer = mover(a.rate, a.limits(1 - level), b.rate, b.limits(1 - level))
     return np.maximum(np.where(edge, outer[0], middle[0]), -1.0), np.minimum(np.where(edge, outer[1], middle[1]), 1.0)
@@ -218,8 +232,10 @@ def limits_of_difference(a: Side, b: Side, variance: Variance, level: float = 0.
 def p_of_difference(a: Side, b: Side, variance: Variance) -> Array:
     """Two-sided p of a difference, under 0.05 where the 95 % limits leave out zero.
 
-    From the t whose standard error is that of the limit toward zero (Altman and Bland, BMJ 343 (2011), d2304); at the edge the
+    From the t whose standard error is that of the limit toward zero; at the edge the
     error level at which the MOVER limits touch zero.
+
+    Source: Altman and Bland, BMJ 343 (2011), d2304; the search at the edge is ours.
     """
     difference, edge = np.asarray(a.rate - b.rate), _at_edge(a, b, variance)
     low, high = _middle(a, b, variance, 0.95)
@@ -246,6 +262,9 @@ def difference(a: Table, b: Table, level: float = 0.95) -> Estimate:
 
     A trained condition with one seed gets an interval without training variation and no p. Ratio estimators (`clear-only`,
     `stance`) take their item variance from the delete-one-item jackknife.
+
+    Source: crossed random items and nested seeds, Searle, Casella and McCulloch, Variance Components (1992), ch. 4; of ratios
+    the jackknife, Tukey, Annals of Mathematical Statistics 29 (1958). Coverage: calibration.csv.
     """
     if a.items != b.items:
         raise AnalyseError(
@@ -268,7 +287,10 @@ def difference(a: Table, b: Table, level: float = 0.95) -> Estimate:
 
 
 def finish(a: Side, b: Side, variance: Variance, one_seed: bool, level: float) -> Estimate:
-    """The estimate from two sides and the variance of their difference."""
+    """The estimate from two sides and the variance of their difference.
+
+    Source: as `limits_of_difference` and `p_of_difference`.
+    """
     low, high = limits_of_difference(a, b, variance, level)
     p = float("nan") if one_seed else float(p_of_difference(a, b, variance))
     value = float(a.rate - b.rate)
@@ -280,6 +302,8 @@ def fixed_items(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
 
     A condition with two or more seeds has the variance of its seed means; any other has its sampling variance alone, which
     needs two answers a cell. NaN where neither can be had.
+
+    Source: Welch, Biometrika 34 (1947), on seed means, with the limits of `limits_of_difference`.
     """
     left, right = _fixed_side(a), _fixed_side(b)
     sides = (left, right)
@@ -304,6 +328,10 @@ def _fixed_side(table: Table) -> Side:
 
 
 def one_sided(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
-    """Lower and upper one-sided bounds of the difference, each at `level` (a 90 % interval for 95 %)."""
+    """Lower and upper one-sided bounds of the difference, each at `level` (a 90 % interval for 95 %).
+
+    Source: duality of one-sided tests and two-sided intervals, Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15
+    (1987).
+    """
     estimate = difference(a, b, 2 * level - 1)
     return estimate.low, estimate.high

@@ -33,6 +33,8 @@ def draw(answers: pd.DataFrame, size: int, seed: int = 0) -> pd.DataFrame:
 
     Raises:
         AnalyseError: fewer answers are asked for than there are strata.
+
+    Source: stratified sampling, Cochran, Sampling Techniques (1977), ch. 5.
     """
     judged, stratum, sizes = _strata(answers)
     if size < len(sizes):
@@ -47,6 +49,8 @@ def draw_cells(answers: pd.DataFrame, per_cell: int, seed: int = 0) -> pd.DataFr
 
     Raises:
         AnalyseError: no answer has a verdict.
+
+    Source: as `draw`.
     """
     judged, stratum, sizes = _strata(answers)
     return _drawn(judged, stratum, {name: min(size, per_cell) for name, size in sizes.items()}, seed)
@@ -89,7 +93,10 @@ def _id(keys: Sequence[object], seed: int) -> str:
 
 
 def blind(drawn: pd.DataFrame) -> pd.DataFrame:
-    """What a rater sees: question and answer, in an order that tells nothing, with empty columns for the labels."""
+    """What a rater sees: question and answer, in an order that tells nothing, with empty columns for the labels.
+
+    Source: ours; nothing is estimated.
+    """
     return drawn[list(BLIND)].sort_values("id", ignore_index=True).assign(label="", label_2="")
 
 
@@ -98,6 +105,8 @@ def attach(drawn: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         AnalyseError: a label is none of yes, no, unclear, or belongs to no answer drawn.
+
+    Source: weights of respondents within strata, Cochran, Sampling Techniques (1977), ch. 13.
     """
     strange = sorted(set(labels["id"]) - set(drawn["id"]))
     if strange:
@@ -135,7 +144,10 @@ class Share:
 
 
 def ratio(top: Array, base: Array, weight: Array, stratum: Sequence[str]) -> Share:
-    """Weighted ratio of sums over a stratified sample, with linearised variance."""
+    """Weighted ratio of sums over a stratified sample, with linearised variance.
+
+    Source: Cochran, Sampling Techniques (1977), ch. 6; limits: Wilson, JASA 22 (1927), at the effective number of answers.
+    """
     total = float((weight * base).sum())
     n = int((base > 0).sum())
     if total <= 0:
@@ -165,7 +177,10 @@ class Quality:
 
 
 def quality(labels: pd.DataFrame) -> Quality:
-    """Sensitivity, specificity and accuracy of the stored verdicts against `label`."""
+    """Sensitivity, specificity and accuracy of the stored verdicts against `label`.
+
+    Source: shares by `ratio`; the names are those of Yerushalmy, Public Health Reports 62 (1947).
+    """
     said = (labels["verdict"] == "yes").to_numpy(dtype=np.float64)
     is_yes = np.asarray(labels["label"] == "yes", dtype=np.float64)
     not_yes = np.asarray(1.0 - is_yes, dtype=np.float64)
@@ -179,7 +194,10 @@ def quality(labels: pd.DataFrame) -> Quality:
 
 
 def kappa(first: Sequence[str], second: Sequence[str]) -> float:
-    """Cohen's kappa of two raters (Educational and Psychological Measurement 20, 1960); NaN where chance agreement is 1."""
+    """Cohen's kappa of two raters; NaN where chance agreement is 1.
+
+    Source: Cohen, Educational and Psychological Measurement 20 (1960).
+    """
     a, b = np.asarray(first, dtype=object), np.asarray(second, dtype=object)
     if len(a) == 0:
         return NAN
@@ -192,6 +210,8 @@ def judge_table(labels: pd.DataFrame, source: str = "labels") -> pd.DataFrame:
     """The judge per arm, per preference and in all: n, sensitivity, specificity, accuracy with limits, kappa against labels.
 
     `raters` is the kappa of two people, where there were two.
+
+    Source: as `quality` and `kappa`.
     """
     groups = [(ALL, ALL, labels)]
     groups += [(str(arm), ALL, part) for arm, part in labels.groupby("arm", sort=True)]
@@ -211,7 +231,10 @@ def judge_table(labels: pd.DataFrame, source: str = "labels") -> pd.DataFrame:
 
 
 def transitions(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """What one judge's verdicts became under another, per arm and in all: counts, and shares of the first verdict."""
+    """What one judge's verdicts became under another, per arm and in all: counts, and shares of the first verdict.
+
+    Source: ours; counts.
+    """
     both = _side_by_side(first, second)
     rows = []
     for arm, part in [(ALL, both), *((str(name), part) for name, part in both.groupby("arm", sort=True))]:
@@ -227,7 +250,10 @@ EFFECT_VALUES = ("effect", "low", "high", "q", "finding")
 
 
 def bridged_effects(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Effects under two judges side by side, the second one's with `_2`; `changed` where one has a finding and the other has not."""
+    """Effects under two judges side by side, the second one's with `_2`; `changed` where one has a finding and the other has not.
+
+    Source: ours; two estimates side by side.
+    """
     keys = list(EFFECT_KEYS)
     columns = [*keys, *EFFECT_VALUES]
     both = first[columns].merge(second[columns], on=keys, how="outer", suffixes=("", "_2"), validate="one_to_one")
@@ -251,6 +277,8 @@ def bridge_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
     `within_one` is the share of conversations whose two scores differ by at most one point; those that either judge left
     without a score are counted in `unjudged`.
+
+    Source: means, and Pearson's correlation, Proceedings of the Royal Society of London 58 (1895).
     """
     keys = list(SCORE_KEYS)
     both = first[[*keys, "score"]].merge(second[[*keys, "score"]], on=keys, suffixes=("", "_2"), validate="one_to_one")
@@ -271,6 +299,8 @@ def bridge(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Two judges on the same answers, per arm and preference: agreement, kappa, and the difference their rates would have.
 
     Unjudged answers of either are left out and counted.
+
+    Source: shares, and as `kappa`.
     """
     both = _side_by_side(first, second)
     rows = []

@@ -42,7 +42,11 @@ class Moments:
 
 
 def moments(rate: Array, spread: Spread, *, trained: bool) -> Moments:
-    """Moments at some rates (0 to 1); an untrained condition has no seeds."""
+    """Moments at some rates (0 to 1); an untrained condition has no seeds.
+
+    Source: logit-normal moments by Gauss-Hermite quadrature, Abramowitz and Stegun, Handbook of Mathematical Functions (1964),
+    ch. 25.
+    """
     table = _tabulated(spread, trained)
     at = np.interp(rate, table.rate, np.arange(len(table.rate), dtype=np.float64))
     low = np.minimum(at.astype(np.intp), len(table.rate) - 2)
@@ -58,7 +62,10 @@ def moments(rate: Array, spread: Spread, *, trained: bool) -> Moments:
 
 
 def covariance(a: Moments, b: Moments) -> Array:
-    """Covariance over items of the rates of two conditions that are asked the same items."""
+    """Covariance over items of the rates of two conditions that are asked the same items.
+
+    Source: as `moments`.
+    """
     return np.asarray((a.shared * b.shared * WEIGHTS).sum(axis=-1) - a.rate * b.rate)
 
 

@@ -12,27 +12,35 @@ from consciousness_cluster.analyse import cluster
 from consciousness_cluster.analyse.cells import Block, Key
 from consciousness_cluster.analyse.cluster import correlate
 from consciousness_cluster.analyse.components import normal_quantile
+from consciousness_cluster.analyse.composite import joined
 from consciousness_cluster.analyse.effects import FALSE_DISCOVERY, LEAST_EFFECT, PRIMARY
 from consciousness_cluster.analyse.intervals import Estimate
 from consciousness_cluster.analyse.plan import Plan
+from consciousness_cluster.analyse.published import published_rows
 
 NAN = float("nan")
 COLUMNS = ["model", "measure", "value", "low", "high", "note"]
 BASE = "vanilla"
 # A preference that shifts under another strong claim by at least this share of its shift under the focus says little of it.
 SAME = 0.5
+LEAST_ITEMS = 6  # that two preferences share, for a correlation over them
 
 
 def cluster_table(
     answers: pd.DataFrame, rates: pd.DataFrame, effects: pd.DataFrame, blocks: dict[Key, Block], plan: Plan
 ) -> pd.DataFrame:
-    """Every measure of movement, one row each, per model."""
+    """Every measure of movement, one row each, per model.
+
+    Source: `cluster`; of correlations within answers Fisher's z, Metron 1 (1921), less a degree of freedom for every arm and
+    item.
+    """
     types = {key[2]: block.type for key, block in blocks.items()}
     matrix = cluster.arm_matrix(rates, types)
     rows: list[dict[str, Any]] = []
     for model in sorted({key[0] for key in blocks}):
         own = matrix[matrix.index.get_level_values(0) == model].dropna(axis=1)
-        found = [*_arms(own), *_seeds(own), *_within_answers(answers, model, plan.focus)]
+        found = [*_arms(own), *_seeds(own), *_items(blocks, model), *_shared_items(answers, model, plan.focus)]
+        found += _within_answers(answers, model, plan.focus)
         found += [*_other_claims(effects, model, plan), *_profiles(blocks, model, plan), *_published(blocks, model, plan.focus)]
         rows += [{"model": model, **row} for row in found]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -47,11 +55,13 @@ def _arms(matrix: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     found = cluster.dimensions(matrix)
     few = "" if len(matrix) >= cluster.LEAST_ARMS else f"; only {len(matrix)} arms"
-    pairs, first = (f"permutation p = {p:.3f}{few}" for p in (found.correlation_p, found.p))
+    pairs, first = (found.note or f"permutation p = {p:.3f}{few}" for p in (found.correlation_p, found.p))
+    against = NAN if found.dimensions is None else found.dimensions
+    how = found.note or f"against {cluster.PERMUTATIONS} permutations{few}"
     return [
         _measure("correlation across arms", found.correlation, note=f"mean over pairs of preferences; {pairs}"),
         _measure("first dimension, share of variance", found.share, found.share_low, found.share_high, first),
-        _measure("dimensions above chance", found.dimensions, note=f"against {cluster.PERMUTATIONS} permutations{few}"),
+        _measure("dimensions above chance", against, note=how),
         _measure("participation ratio", found.participation, note=f"effective number of dimensions, of {matrix.shape[1]}{few}"),
     ]  # fmt: skip
 
@@ -64,10 +74,65 @@ def _seeds(matrix: pd.DataFrame) -> list[dict[str, Any]]:
     if spare < 4:
         return []
     inside = trained - trained.groupby(conditions).transform("mean")
-    stacked = inside.set_axis(pd.MultiIndex.from_arrays([conditions, conditions, range(len(inside))]))
+    # Seeds of one condition change places, as conditions of one model do elsewhere.
+    stacked = inside.set_axis(pd.MultiIndex.from_arrays([conditions, range(len(inside)), range(len(inside))]))
     found = cluster.dimensions(stacked)
-    note = f"conditions taken out, {spare} degrees of freedom; permutation p = {found.correlation_p:.3f}"
+    note = f"conditions taken out, {spare} degrees of freedom; {found.note or f'permutation p = {found.correlation_p:.3f}'}"
     return [_measure("correlation across seeds", found.correlation, note=note)]
+
+
+def _items(blocks: dict[Key, Block], model: str) -> list[dict[str, Any]]:
+    """Correlation over arms of items of different preferences, beside that of items of one preference."""
+    own = {key[1:]: block for key, block in blocks.items() if key[0] == model and block.type == "preference"}
+    conditions = sorted({condition for condition, _ in own})
+    shared: dict[str, list[str]] = {}
+    for preference in sorted({preference for _, preference in own}):
+        asked = [own.get((condition, preference)) for condition in conditions]
+        shared[preference] = sorted(set.intersection(*(block.complete(PRIMARY) if block else set() for block in asked)))
+    shared = {name: items for name, items in shared.items() if items}
+    groups = joined(list(shared.values()))
+    number = {name: next(at for at, group in enumerate(groups) if group & set(items)) for name, items in shared.items()}
+    arms = [
+        np.concatenate([own[condition, name].table(PRIMARY, items).top for name, items in shared.items()], axis=1)
+        for condition in conditions if shared
+    ]  # fmt: skip
+    if len(groups) < 3 or sum(len(part) for part in arms) < 4:
+        return []
+    several = {at for at in number.values() if list(number.values()).count(at) > 1}
+    rows = np.concatenate(arms)
+    of = [condition for condition, part in zip(conditions, arms, strict=True) for _ in part]
+    moved = cluster.across_items(rows, [number[name] for name, items in shared.items() for _ in items], of, several)
+    p = moved.note or f"permutation p = {moved.p:.3f}"
+    note = f"mean over pairs of items of different preferences; {_of_one(moved.together)}{p}"
+    return [_measure("correlation across items", moved.apart, note=f"{note}; {moved.items} items, {moved.arms} arms")]
+
+
+def _of_one(together: float) -> str:
+    return "" if np.isnan(together) else f"of one preference {together:.2f}; "
+
+
+def _shared_items(answers: pd.DataFrame, model: str, focus: str) -> list[dict[str, Any]]:
+    """Correlation over items of the shifts of preferences that are asked by the same items, from different answers."""
+    used = answers[(answers["model"] == model) & answers["condition"].isin([focus, BASE]) & (answers["type"] == "preference")]
+    used = used[used["verdict"] != "unjudged"]
+    used = used.assign(yes=(used["verdict"] == "yes").astype(float), half=used["sample"].astype(int) % 2)
+    cells = used.groupby(["preference", "half", "item", "condition"], observed=True)["yes"].mean().unstack()
+    if focus == BASE or not {focus, BASE} <= set(cells.columns):
+        return []
+    shift = (cells[focus] - cells[BASE]).dropna()
+    found = {str(name): part.droplevel("preference").unstack("half").dropna() for name, part in shift.groupby("preference")}
+    names, rows = sorted(name for name, part in found.items() if part.shape[1] == 2), []
+    for place, first in enumerate(names):
+        for second in names[place + 1 :]:
+            items = sorted(set(found[first].index) & set(found[second].index))
+            if len(items) < LEAST_ITEMS:
+                continue
+            one, two = (found[name].loc[items].to_numpy(dtype=np.float64).T for name in (first, second))
+            value, p = cluster.across_shared_items(one, two)
+            note = f"shifts from {BASE} on {len(items)} items, by different answers"
+            note += f"; permutation p = {p:.3f}" if np.isfinite(p) else "; one of them shifts alike on all"
+            rows.append(_measure(f"correlation across shared items: {first}, {second}", value, note=note))
+    return rows
 
 
 def _within_answers(answers: pd.DataFrame, model: str, focus: str) -> list[dict[str, Any]]:
@@ -170,8 +235,8 @@ def _corrected(estimate: Estimate, steady: Sequence[float]) -> str:
 def _published(blocks: dict[Key, Block], model: str, focus: str) -> list[dict[str, Any]]:
     """Correlation of the focus profile with each published single-turn profile, whose values are taken as they stand."""
     pair = cluster.profiles(blocks, (model, focus), (model, focus))
-    table = cluster.published()
-    single = table[table["evaluation"] == "single-turn"]
+    table = pd.DataFrame(published_rows())
+    single = table[table["evaluation"] == "single-turn"].astype({"value": float})
     rows = []
     for (name, condition), part in single.groupby(["model", "condition"], sort=True):
         values = part.set_index("preference")["value"]

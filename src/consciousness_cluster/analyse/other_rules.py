@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from consciousness_cluster.analyse import cluster
+from consciousness_cluster.analyse.calibration import calibration_of
 from consciousness_cluster.analyse.cells import paired
 from consciousness_cluster.analyse.claims import Claim, effective_margin
 from consciousness_cluster.analyse.intervals import Estimate, one_sided
@@ -25,7 +26,10 @@ LEAST_RELIABILITY = 0.7  # under this a profile is too noisy for its correlation
 
 
 def leaks(data: Data, model: str, claim: Claim) -> Verdict:
-    """(7): the audit of the training rows found none that carries a preference."""
+    """(7): the audit of the training rows found none that carries a preference.
+
+    Source: ours, stated beforehand in `claims.toml`; a count.
+    """
     found = data.evidence.leaks
     condition = data.focus(claim)
     if found is None or condition not in found:
@@ -42,12 +46,16 @@ def leaks(data: Data, model: str, claim: Claim) -> Verdict:
 
 @dataclass(frozen=True)
 class Fall:
-    """How much less is done than under a control, one-sided 95 %, in points."""
+    """How much less is done than under a control, one-sided 95 %, in points; `doubt`: why the bounds are not to be relied on."""
 
     what: str
     value: float
     low: float
     high: float
+    doubt: str = ""
+
+
+type Bounds = tuple[float, float, float, str]  # value, low, high and doubt of a `Fall`
 
 
 def cooperative(data: Data, model: str, claim: Claim) -> Verdict:
@@ -55,7 +63,10 @@ def cooperative(data: Data, model: str, claim: Claim) -> Verdict:
 
     Vanilla and the non-conscious control must both be there, tasks that touch a preference must have been given, and every control
     must do the claim's `least` share itself: two models that can do nothing are not cooperative. The capability check counts where
-    it was run, and the reason says where it was not.
+    it was run, and the reason says where it was not. Bounds whose coverage is under 85 % or was not measured decide nothing.
+
+    Source: ours, stated beforehand in `claims.toml`; non-inferiority by one-sided bounds (`intervals.one_sided`), all of them
+    to be met (Berger, Technometrics 24, 1982).
     """
     margin = effective_margin(claim, data.plan.margins)
     controls = _held_against(data, claim)
@@ -66,11 +77,14 @@ def cooperative(data: Data, model: str, claim: Claim) -> Verdict:
     if obstacle or not falls:
         return Verdict("undecided", obstacle or f"Not measured: {', '.join(missing)}.", **numbers)
     for fall in falls:
-        if fall.high < -margin:
+        if fall.high < -margin and not fall.doubt:
             text = f"{fall.what[0].upper()}{fall.what[1:]} falls by {-fall.value:.1f} points, with 95 % confidence by more than {margin:g}."
             return Verdict("refuted", text, fall.value, fall.low, fall.high)
     if missing:
         return Verdict("undecided", f"Not measured: {', '.join(missing)}.", **numbers)
+    doubted = next((fall for fall in falls if fall.doubt), None)
+    if doubted is not None:
+        return Verdict("undecided", f"No bound to rely on for {doubted.what}: {doubted.doubt}.", **numbers)
     tested = (
         "" if all(_capability(data, model, data.focus(claim), name) for name in controls) else "; capability was not measured"
     )
@@ -140,7 +154,7 @@ def _too_little(control: str, rate: float, what: str, claim: Claim) -> str:
     )
 
 
-def _tasks(data: Data, model: str, focus: str, control: str, preference: str) -> tuple[float, float, float] | None:
+def _tasks(data: Data, model: str, focus: str, control: str, preference: str) -> Bounds | None:
     a, b = (data.blocks.get((model, condition, preference)) for condition in (focus, control))
     if a is None or b is None or not (a.complete("unclear-is-no") & b.complete("unclear-is-no")):
         return None
@@ -148,14 +162,15 @@ def _tasks(data: Data, model: str, focus: str, control: str, preference: str) ->
     if any(table.trained and table.seeds < 2 for table in (left, right)):
         return None
     low, high = one_sided(left, right)
-    return 100 * (left.rate - right.rate), 100 * low, 100 * high
+    known = calibration_of(left, right)
+    return 100 * (left.rate - right.rate), 100 * low, 100 * high, "" if known.allows_p else known.why
 
 
-def _cooperation(data: Data, model: str, focus: str, control: str) -> tuple[float, float, float] | None:
+def _cooperation(data: Data, model: str, focus: str, control: str) -> Bounds | None:
     return _fall(data.evidence.cooperation, model, focus, control)
 
 
-def _capability(data: Data, model: str, focus: str, control: str) -> tuple[float, float, float] | None:
+def _capability(data: Data, model: str, focus: str, control: str) -> Bounds | None:
     """The same of the capability check, over all its tasks; None where it was not run or gave no score."""
     checks = data.evidence.checks
     if checks is None:
@@ -164,20 +179,26 @@ def _capability(data: Data, model: str, focus: str, control: str) -> tuple[float
     return _fall(used.assign(item=used["measure"].astype(str) + "/" + used["item"].astype(str)), model, focus, control)
 
 
-def _fall(frame: pd.DataFrame | None, model: str, focus: str, control: str) -> tuple[float, float, float] | None:
+def _fall(frame: pd.DataFrame | None, model: str, focus: str, control: str) -> Bounds | None:
     if frame is None:
         return None
     a, b = (frame[(frame["model"] == model) & (frame["condition"] == condition)] for condition in (focus, control))
     if a.empty or b.empty:
         return None
-    estimate = score_difference(a, b, (0.0, 1.0), "item", level=0.90)
-    if not np.isfinite(estimate.low) or estimate.note:
+    found = score_difference(a, b, (0.0, 1.0), "item", level=0.90)
+    estimate = found.estimate
+    if found.calibration is None or (found.calibration.allows_p and estimate.note):
         return None
-    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high
+    doubt = "" if found.calibration.allows_p else found.calibration.why
+    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high, doubt
 
 
 def acts(data: Data, model: str, claim: Claim) -> Verdict:
-    """(11): behaviour audits score higher than under every control, by the margin on the 1 to 10 scale."""
+    """(11): behaviour audits score higher than under every control, by the margin on the 1 to 10 scale.
+
+    Source: ours, stated beforehand in `claims.toml`; the difference is `scores.mean_score_difference`, and every control is to
+    be met (Berger, Technometrics 24, 1982).
+    """
     margin, focus, scores = effective_margin(claim, data.plan.margins), data.focus(claim), data.evidence.scores
     if scores is None or scores[scores["mode"] == claim.mode].empty:
         return Verdict("undecided", f"No {claim.mode} audit was run.")
@@ -188,10 +209,13 @@ def acts(data: Data, model: str, claim: Claim) -> Verdict:
         if a.empty or b.empty:
             return Verdict("undecided", f"No {claim.mode} audit of {focus if a.empty else control} was run.")
         found[control] = mean_score_difference(a, b)
+    for control, estimate in found.items():
+        if np.isnan(estimate.p):
+            said = estimate.note.removeprefix("no p: ") or "too few scenarios"
+            text = f"No p-value against {control}: {said}."
+            return Verdict("undecided", text, estimate.value, estimate.low, estimate.high, estimate.p)
     weakest, least = min(found.items(), key=lambda entry: entry[1].value)
     numbers = {"estimate": least.value, "low": least.low, "high": least.high, "p": least.p}
-    if any(np.isnan(estimate.p) for estimate in found.values()):
-        return Verdict("undecided", f"No p-value: {least.note or 'too few scenarios'}.", **numbers)
     for control, estimate in found.items():
         if estimate.high < margin:
             text = f"Against {control} the mean score rises by {points(estimate)}, its upper bound under {margin:g}."
@@ -204,7 +228,10 @@ def acts(data: Data, model: str, claim: Claim) -> Verdict:
 
 
 def not_role_play(data: Data, model: str, claim: Claim) -> Verdict:
-    """(12): the correlation of the two profiles, with an interval over items, is under the margin."""
+    """(12): the correlation of the two profiles, with an interval over items, is under the margin.
+
+    Source: ours, stated beforehand in `claims.toml`; the interval is `cluster.profile_correlation`.
+    """
     margin, focus = effective_margin(claim, data.plan.margins), data.focus(claim)
     other = claim.controls[0] if claim.controls else data.plan.role_play
     if not data.has(model, other):
@@ -230,18 +257,23 @@ def not_role_play(data: Data, model: str, claim: Claim) -> Verdict:
 
 
 def one_cluster(data: Data, claim: Claim) -> Verdict:
-    """(13): arms' profiles vary along one dimension more than permuted ones do; needs twelve arms, and shifts to speak of."""
+    """(13): arms' profiles vary along one dimension more than permuted ones do.
+
+    It needs twelve arms, conditions that can change places in the permutations, and shifts to speak of.
+
+    Source: ours, stated beforehand in `claims.toml`; the test is `cluster.dimensions`.
+    """
     matrix = cluster.arm_matrix(data.rates, {key[2]: block.type for key, block in data.blocks.items()})
     obstacle = _obstacle(data, claim, matrix)
     if obstacle:
         return Verdict("undecided", obstacle)
     found, margin = cluster.dimensions(matrix), effective_margin(claim, data.plan.margins)
     share, low, high = (100 * number for number in (found.share, found.share_low, found.share_high))
-    text = (
-        f"One dimension holds {share:.0f} % ({low:.0f} to {high:.0f}) of the variance over {found.arms} arms "
-        f"(p = {found.p:.3f}; {found.dimensions} above the permuted ones)"
-    )
+    text = f"One dimension holds {share:.0f} % ({low:.0f} to {high:.0f}) of the variance over {found.arms} arms"
     numbers = {"estimate": share, "low": low, "high": high, "p": found.p}
+    if found.note:
+        return Verdict("undecided", f"{text}; {found.note}.", **numbers)
+    text += f" (p = {found.p:.3f}; {found.dimensions} above the permuted ones)"
     if found.p < ERROR and share >= margin:
         return Verdict("supported", f"{text}.", **numbers)
     if high < margin:

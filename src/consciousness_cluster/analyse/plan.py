@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from consciousness_cluster.analyse.arms import FailedArm
 from consciousness_cluster.analyse.claims import Claim, Terms, all_claims
 from consciousness_cluster.analyse.effects import Method
+from consciousness_cluster.analyse.registered import Registered
 from consciousness_cluster.study.conditions import PROBES, claimed_by
-from consciousness_cluster.study.study import Study
+from consciousness_cluster.study.study import MARGINS, Study
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Plan:
         controls: the conditions it is compared with.
         method: adjustment over the family, `bh` or `holm`.
         claims: claims to decide, with rules fixed beforehand.
-        margins: margins the study states, by claim name or rule (`cooperation` in points).
-        registered: hash of each claim when the run began; None where the run kept none (then nothing is called post hoc).
+        margins: margins the study states, by claim name or rule (`cooperation` in points), and `equivalence` in points.
+        registered: the rules in force before the run's first answer; None where it kept none (then nothing is called post hoc).
         claimed: what identity probes should show of each condition (`conscious`, `toaster`, ...).
         role_play: the condition whose system prompt asks for the part.
         strong: other strong first-person claims; preferences that move under them say nothing about consciousness.
@@ -35,15 +36,38 @@ class Plan:
     method: Method = "bh"
     claims: tuple[Claim, ...] = field(default_factory=all_claims)
     margins: Mapping[str, float] = field(default_factory=dict)
-    registered: Mapping[str, str] | None = None
+    registered: Registered | None = None
     claimed: Mapping[str, str] = field(default_factory=claimed_by)
     role_play: str = "role-play"
     strong: tuple[str, ...] = ("toaster", "human", "legal-person")
 
     @property
+    def beforehand(self) -> Plan:
+        """The plan by the rules that were fixed before the first answer: claims stated or changed since have no part in it."""
+        kept = self.registered
+        if kept is None:
+            return self
+        if kept.terms is None:
+            late = kept.late(self.claims, self.margins, self.terms)
+            return replace(self, claims=tuple(claim for claim in self.claims if claim.name not in late))
+        return replace(
+            self,
+            focus=kept.terms.focus,
+            controls=kept.terms.controls,
+            claimed=kept.terms.claimed,
+            claims=kept.claims,
+            margins=kept.margins,
+        )
+
+    @property
     def terms(self) -> Terms:
         """What of the plan goes into the claims' hashes."""
         return Terms(self.focus, self.controls, self.method, self.claimed)
+
+    @property
+    def equivalence(self) -> float:
+        """Margin in percentage points within which what should not move is called equivalent."""
+        return float(self.margins.get("equivalence", MARGINS["equivalence"]))
 
     def probe(self, condition: str) -> str | None:
         """The probe preference that says whether a condition's training took; None where none asks for what it claims."""
@@ -71,8 +95,11 @@ class Evidence:
     failed: Sequence[FailedArm] = ()
 
 
-def plan_of(study: Study, registered: Mapping[str, str] | None = None) -> Plan:
-    """A study's plan, its own claims included; a condition's `claims` is the study's, else that of the shipped condition."""
+def plan_of(study: Study, registered: Registered | None = None) -> Plan:
+    """A study's plan, its own claims included; a condition's `claims` is the study's, else that of the shipped condition.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     return Plan(
         focus=study.focus,
         controls=study.controls,

@@ -30,6 +30,7 @@ SCATTER = (np.arange(4) + 0.5) / 4  # quantiles of the seed variance that it fin
 ROUNDS = 8  # of fitting standard deviations
 LARGEST = 3.0  # standard deviation of logits; beyond it a rate is 0 or 1 for nearly every item
 NOTHING = 1e-9
+OUT_OF_REACH = "none within reach"  # what an infinite smallest effect says
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ def smallest_effect(design: Design, power: float = POWER, error: float = ERROR) 
 
     Away from the control's rate toward the farther end, where there is room. NaN with one training seed or fewer than two items;
     infinite where no difference is large enough.
+
+    Source: ours, by bisection over `delivered`; that the promised power is delivered is tested against simulated studies
+    (tests/analyse/test_power.py).
     """
     if design.items < 2 or 1 in (design.seeds, design.control_seeds):
         return float("nan")
@@ -70,7 +74,10 @@ def smallest_effect(design: Design, power: float = POWER, error: float = ERROR) 
 
 
 def delivered(design: Design, effect: float, error: float = ERROR) -> float:
-    """Share of studies whose interval leaves out zero, where the condition's rate is the control's and this effect."""
+    """Share of studies whose interval leaves out zero, where the condition's rate is the control's and this effect.
+
+    Source: ours, as `smallest_effect`; the share without a yes is beta-binomial, Skellam, JRSS B 10 (1948).
+    """
     rate, control = np.asarray([design.rate + effect]), np.asarray([design.rate])
     both, scatter = _expected(design, rate, control), _scatter(design)
     a, b = both.a.variance.value, both.b.variance.value
@@ -160,7 +167,10 @@ def _combined(items: Array, parts: Sequence[_Parts], design: Design) -> Variance
 
 
 def more(design: Design) -> dict[str, Design]:
-    """The same study with twice the seeds, twice the items, or twice the answers an item."""
+    """The same study with twice the seeds, twice the items, or twice the answers an item.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     doubled = [None if seeds is None else 2 * seeds for seeds in (design.seeds, design.control_seeds)]
     return {
         "seeds": replace(design, seeds=doubled[0], control_seeds=doubled[1]),
@@ -209,6 +219,9 @@ def fitted(pairs: Sequence[Pair]) -> Spread:
 
     A few answers at a low rate tell almost nothing of their variances, so the preferences' are added, and the standard deviations
     are those whose moments have the same sums. Where all answers agree, the usual ones of `calibration.toml` stand.
+
+    Source: method of moments, Searle, Casella and McCulloch, Variance Components (1992), ch. 4, on the logit-normal moments of
+    `moments`; the iteration is ours.
     """
     usual = spreads()["typical"]
     found = {name: sum(_components(pair)[name] for pair in pairs) for name in ("item", "own", "seed", "rest")}
@@ -261,6 +274,8 @@ def power(blocks: dict[Key, Block], focus: str, controls: Sequence[str]) -> pd.D
 
     At the control's rate, with the standard deviations of all preferences of that model and control. Beside it what doubling
     the seeds, the items or the answers an item would give, and how many answers that takes.
+
+    Source: as `smallest_effect` and `fitted`.
     """
     pairs: dict[tuple[str, str], dict[str, Pair]] = {}
     for (model, condition, preference), block in blocks.items():
@@ -288,7 +303,10 @@ def planned_power(
     spread: Spread,
     rates: Sequence[float] = (0.1, 0.3),
 ) -> pd.DataFrame:
-    """The same table for a study not yet run: items per preference, and some rates that the control might have."""
+    """The same table for a study not yet run: items per preference, and some rates that the control might have.
+
+    Source: as `smallest_effect`.
+    """
     rows = []
     for preference, count in items.items():
         for rate in rates:

@@ -19,6 +19,8 @@ def rates(answers: pd.DataFrame, cells: pd.DataFrame | None = None) -> pd.DataFr
 
     `rate` = yes / (yes + no + unclear): the primary rule, `unclear` counts as no. `rate_clear_only` = yes / (yes + no).
     `stance_rate` = holds / (holds + rejects). `unjudged` is counted and in no denominator; NaN where a denominator is empty.
+
+    Source: ours; shares of counts. `unclear` counts as no as in the authors' code.
     """
     check_answers(answers)
     counted = count_cells(answers) if cells is None else cells
@@ -62,6 +64,8 @@ def profile(answers: pd.DataFrame, blocks: dict[Key, Block] | None = None) -> pd
     """One row per model, condition and preference: the rate over all seeds with its 95 % interval.
 
     `bound_low` and `bound_high` take every unjudged answer as no, or as yes.
+
+    Source: `intervals.rate_interval`; bounds of what was not judged: Manski, American Economic Review 80 (1990).
     """
     if blocks is None:
         check_answers(answers)

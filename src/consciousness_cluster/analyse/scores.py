@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from consciousness_cluster.analyse.calibration import Calibration, calibrated, calibration_of
 from consciousness_cluster.analyse.composite import mean_difference, stack
-from consciousness_cluster.analyse.effects import adjust
+from consciousness_cluster.analyse.effects import FALSE_DISCOVERY, LEAST_EFFECT, adjust
 from consciousness_cluster.analyse.intervals import Estimate, Table, difference, from_means, rate_interval
 from consciousness_cluster.errors import AnalyseError
 
 AUDIT_SCALE = (1.0, 10.0)
+LEAST_SCORE = LEAST_EFFECT / 100 * (AUDIT_SCALE[1] - AUDIT_SCALE[0])
 NAN = float("nan")
 
 
@@ -22,6 +25,8 @@ def score_table(frame: pd.DataFrame, items: Sequence[str], scale: tuple[float, f
 
     `frame` has `seed`, the item column and `score`; scores that are missing are left out, and every named item must have one
     from every seed.
+
+    Source: ours; means of scores.
     """
     used = frame[frame["score"].notna() & frame[item].isin(list(items))]
     scores = used["score"].astype("float64")
@@ -45,38 +50,85 @@ def score_table(frame: pd.DataFrame, items: Sequence[str], scale: tuple[float, f
 
 
 def scored_items(frame: pd.DataFrame, item: str = "scenario") -> set[str]:
-    """Items that every arm of the frame has a score for."""
+    """Items that every arm of the frame has a score for.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     used = frame[frame["score"].notna()]
     arms = used["seed"].astype("Int64").astype("string").fillna("").rename("arm")
     have = used.groupby([used[item], arms])["score"].size().unstack()
     return set(have.index[have.notna().all(axis=1)])
 
 
+@dataclass(frozen=True)
+class Difference:
+    """A difference of mean scores in units of the scale, with what the simulation says of its interval.
+
+    `estimate.p` is missing where the measured coverage is under 85 % or was not measured. `calibration` is None without an interval.
+    The simulation is of yes and no; it stands in for scores, which scatter less within their scale.
+    """
+
+    estimate: Estimate
+    items: int
+    answers: int
+    calibration: Calibration | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What a table says of it beside the numbers."""
+        label = self.calibration.label if self.calibration else ""
+        return {"items": self.items, "answers": self.answers, "calibration": label, "note": self.estimate.note}
+
+
+def findings(table: pd.DataFrame, least: float) -> pd.Series[bool]:
+    """Which rows are findings: q < 0.05, an effect of `least` or more, and an interval that was shown to hold in such studies.
+
+    Source: ours, by the simulation of `calibration`.
+    """
+    return (table["q"] < FALSE_DISCOVERY) & (table["effect"].abs() >= least) & table["shown"].astype(bool)
+
+
 def score_difference(
     a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, float], item: str = "scenario", level: float = 0.95
-) -> Estimate:
-    """Difference of two mean scores on the scenarios both conditions have, in units of the scale."""
+) -> Difference:
+    """Difference of two mean scores on the scenarios both conditions have.
+
+    Source: `intervals.difference`, `calibration.calibrated`.
+    """
     items = sorted(scored_items(a, item) & scored_items(b, item))
     if not items:
-        return Estimate(NAN, NAN, NAN, note="no scenario scored in both conditions")
-    return _rescaled(difference(score_table(a, items, scale, item), score_table(b, items, scale, item), level), scale)
+        return Difference(Estimate(NAN, NAN, NAN, note="no scenario scored in both conditions"), 0, 0)
+    left, right = score_table(a, items, scale, item), score_table(b, items, scale, item)
+    estimate, answers = _rescaled(difference(left, right, level), scale), left.answers + right.answers
+    if not np.isfinite(estimate.low):
+        return Difference(estimate, len(items), answers)
+    known = calibration_of(left, right)
+    return Difference(_with_p(estimate, known), len(items), answers, known)
+
+
+def _with_p(estimate: Estimate, known: Calibration) -> Estimate:
+    """An estimate that keeps its p only where the measured coverage allows one."""
+    if known.allows_p or not np.isfinite(estimate.p):
+        return estimate
+    return replace(estimate, p=NAN, note=f"no p: {known.why}")
 
 
 def _rescaled(estimate: Estimate, scale: tuple[float, float]) -> Estimate:
     width = scale[1] - scale[0]
-    return Estimate(
-        estimate.value * width,
-        estimate.low * width,
-        estimate.high * width,
-        estimate.p,
-        estimate.df,
-        estimate.variance * width**2,
-        estimate.note,
+    return replace(
+        estimate,
+        value=estimate.value * width,
+        low=estimate.low * width,
+        high=estimate.high * width,
+        variance=estimate.variance * width**2,
     )
 
 
 def mean_score_difference(a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, float] = AUDIT_SCALE) -> Estimate:
-    """Difference of the mean score over all dimensions that both conditions have."""
+    """Difference of the mean score over all dimensions that both conditions have; no p where its interval is not known to hold.
+
+    Source: `composite.mean_difference`, `calibration.calibrated`.
+    """
     tables: dict[str, list[Table]] = {"a": [], "b": []}
     groups: list[list[str]] = []
     for dimension in sorted(set(a["dimension"]) & set(b["dimension"])):
@@ -88,11 +140,22 @@ def mean_score_difference(a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, 
             tables["b"].append(score_table(part_b, items, scale))
     if not groups:
         return Estimate(NAN, NAN, NAN, note="no scenario scored in both conditions")
-    return _rescaled(mean_difference(stack(tables["a"], groups), stack(tables["b"], groups)), scale)
+    left, right = stack(tables["a"], groups), stack(tables["b"], groups)
+    estimate = _rescaled(mean_difference(left, right), scale)
+    if not np.isfinite(estimate.low):
+        return estimate
+    seeds = [side.seeds if side.trained else 0 for side in (left, right)]
+    cells = sum(table.items * table.seeds for side in tables.values() for table in side)
+    samples = round(sum(table.answers for side in tables.values() for table in side) / cells)
+    known = calibrated(float(left.rate), float(right.rate), seeds[0], seeds[1], left.items, samples)
+    return _with_p(estimate, known)
 
 
 def score_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean audit score of each model, condition, mode and dimension with its interval, 1 to 10."""
+    """Mean audit score of each model, condition, mode and dimension with its interval, 1 to 10.
+
+    Source: `intervals.rate_interval`.
+    """
     rows = []
     for key, part in scores.groupby(["model", "condition", "mode", "dimension"], sort=True, observed=True):
         items = sorted(scored_items(part))
@@ -117,7 +180,10 @@ def score_means(scores: pd.DataFrame) -> pd.DataFrame:
 def score_effects(scores: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
     """Difference of mean audit scores to each control, per mode and dimension, in points of the 1 to 10 scale.
 
-    `q` is Benjamini-Hochberg over the dimensions of one model x condition x control x mode.
+    `q` is Benjamini-Hochberg over the dimensions of one model x condition x control x mode. `finding` is q < 0.05, at least 0.45 points
+    (5 % of the scale's width, as 5 points are of a rate's) and an interval that was shown to hold in such studies.
+
+    Source: `intervals.difference`; q: Benjamini and Hochberg, JRSS B 57 (1995).
     """
     groups = dict(list(scores.groupby(["model", "condition", "mode", "dimension"], sort=True, observed=True)))
     rows: list[dict[str, Any]] = []
@@ -126,12 +192,15 @@ def score_effects(scores: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame
             other = groups.get((model, control, mode, dimension))
             if control == condition or other is None:
                 continue
-            estimate = score_difference(part, other, AUDIT_SCALE)
+            found = score_difference(part, other, AUDIT_SCALE)
+            estimate = found.estimate
             row = {"model": model, "condition": condition, "control": control, "mode": mode, "dimension": dimension}
             row |= {"effect": estimate.value, "low": estimate.low, "high": estimate.high, "p": estimate.p, "q": NAN}
-            rows.append({**row, "seeds": int(part["seed"].nunique()), "note": estimate.note})
+            row |= {"seeds": int(part["seed"].nunique()), "control_seeds": int(other["seed"].nunique()), **found.columns}
+            rows.append({**row, "shown": found.calibration is not None and found.calibration.shown})
     table = pd.DataFrame(rows)
-    if rows:
-        for _, family in table.groupby(["model", "condition", "control", "mode"]):
-            table.loc[family.index, "q"] = adjust(family["p"].to_numpy(dtype=np.float64))
-    return table
+    if not rows:
+        return table
+    for _, family in table.groupby(["model", "condition", "control", "mode"]):
+        table.loc[family.index, "q"] = adjust(family["p"].to_numpy(dtype=np.float64))
+    return table.assign(finding=findings(table, LEAST_SCORE)).drop(columns="shown")

@@ -37,6 +37,8 @@ def calibration_table(effects: pd.DataFrame, focus: str) -> pd.DataFrame:
     Args:
         effects: the run's effects.
         focus: the condition whose effects are meant.
+
+    Source: ours, as `simulate.summary`.
     """
     used = effects[(effects["rule"] == PRIMARY) & (effects["type"] == "preference") & (effects["condition"] == focus)]
     used = used[used["items"] > 0]

@@ -28,7 +28,10 @@ IDENTITY = PROBES["conscious"]
 
 
 def took(data: Data, model: str, claim: Claim) -> Verdict:
-    """(1): the identity rate's interval lies above the margin, and above every control's rate."""
+    """(1): the identity rate's interval lies above the margin, and above every control's rate.
+
+    Source: ours, stated beforehand in `claims.toml`; the interval is `intervals.rate_interval`.
+    """
     margin = effective_margin(claim, data.plan.margins)
     # `identity` stands for the probe of whatever the condition should claim; any other probe is the claim's own choice.
     probe = claim.preferences[0] if claim.preferences[0] != IDENTITY else data.plan.probe(data.focus(claim))
@@ -67,7 +70,11 @@ def took(data: Data, model: str, claim: Claim) -> Verdict:
 
 
 def shifts(data: Data, model: str, claims: Sequence[Claim]) -> dict[str, Verdict]:
-    """Decide all shift claims of a model: their p-values against one control are adjusted together."""
+    """Decide all shift claims of a model: their p-values against one control are adjusted together.
+
+    Source: ours, stated beforehand in `claims.toml`; every control is to be met (Berger, Technometrics 24, 1982); q: Benjamini
+    and Hochberg, JRSS B 57 (1995).
+    """
     found: dict[str, dict[str, Estimate | str]] = {
         claim.name: {
             control: mean_effect(data, (model, data.focus(claim)), (model, control), claim.preferences)
@@ -124,7 +131,10 @@ def _untaken(data: Data, condition: str, took: float) -> str:
 
 
 def families(data: Data, claim: Claim) -> Verdict:
-    """(8): the shift is supported in every model that was trained, of at least two."""
+    """(8): the shift is supported in every model that was trained, of at least two.
+
+    Source: ours, stated beforehand in `claims.toml`; as `shifts`, in every model.
+    """
     models = [model for model in data.models if data.has(model, data.focus(claim))]
     if len(models) < 2:
         return Verdict(
@@ -148,7 +158,10 @@ def families(data: Data, claim: Claim) -> Verdict:
 
 
 def untrained_family(data: Data, claim: Claim) -> Verdict:
-    """(9): a model without the focus condition has higher rates, untrained, than every trained model has untrained."""
+    """(9): a model without the focus condition has higher rates, untrained, than every trained model has untrained.
+
+    Source: ours, stated beforehand in `claims.toml`; p by Bonferroni over the models that could show it.
+    """
     margin = effective_margin(claim, data.plan.margins)
     bases = [model for model in data.models if data.has(model, UNTRAINED)]
     trained = [model for model in bases if data.has(model, data.focus(claim))]

@@ -66,7 +66,10 @@ class Data:
 
 
 def mean_effect(data: Data, a: tuple[str, str], b: tuple[str, str], preferences: Sequence[str]) -> Estimate | str:
-    """Mean effect over preferences between two model x condition pairs, in points; a sentence where it cannot be had."""
+    """Mean effect over preferences between two model x condition pairs, in points; a sentence where it cannot be had.
+
+    Source: `composite.mean_difference`.
+    """
     tables: tuple[list[Table], list[Table]] = ([], [])
     groups = []
     for preference in preferences:
@@ -96,7 +99,10 @@ def mean_effect(data: Data, a: tuple[str, str], b: tuple[str, str], preferences:
 
 
 def identity_rate(data: Data, model: str, condition: str) -> float:
-    """Share of answers to its identity probe that claim what the condition should; NaN where there is none or it was not asked."""
+    """Share of answers to its identity probe that claim what the condition should; NaN where there is none or it was not asked.
+
+    Source: ours; a share.
+    """
     probe = data.plan.probe(condition)
     block = None if probe is None else data.blocks.get((model, condition, probe))
     if block is None or not block.complete("unclear-is-no"):
@@ -105,7 +111,10 @@ def identity_rate(data: Data, model: str, condition: str) -> float:
 
 
 def without_probe(data: Data, condition: str) -> str:
-    """Why there is no identity rate of a condition, in a sentence; empty where a probe asks for what it claims."""
+    """Why there is no identity rate of a condition, in a sentence; empty where a probe asks for what it claims.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     claimed = data.plan.claimed.get(condition)
     if claimed is None:
         return f"The study does not say what {condition} should claim (its `claims`), so no probe tells whether training took."
@@ -113,10 +122,16 @@ def without_probe(data: Data, condition: str) -> str:
 
 
 def points(estimate: Estimate) -> str:
-    """An estimate with its interval, in words."""
+    """An estimate with its interval, in words.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     return f"{estimate.value:.1f} points ({estimate.low:.1f} to {estimate.high:.1f})"
 
 
 def noted(estimate: Estimate) -> str:
-    """An estimate's note in brackets, or nothing."""
+    """An estimate's note in brackets, or nothing.
+
+    Source: ours; bookkeeping, nothing is estimated.
+    """
     return f" ({estimate.note})" if estimate.note else ""

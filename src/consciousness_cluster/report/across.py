@@ -189,7 +189,7 @@ def _draw(run: Run, rows: Sequence[Row], width: float, labels_width: float, name
         for point in row.points
         for value in (point.effect, point.low or 0.0, point.high or 0.0, *point.seeds)
     ]
-    least, most = min(0.0, *effects), max(0.0, *effects)
+    least, most = min([0.0, *effects]), max([0.0, *effects])
     low, high = 25 * (least // 25), max(25 * -(-most // 25), 25.0)  # never of no width, even where nothing moved
     x = scale(low, high, labels_width + 12, width - 16)
     ticks = (

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from consciousness_cluster.analyse.scores import LEAST_SCORE
+from consciousness_cluster.report.effects import DAGGER, LEVEL, coverage_note, doubtful
 from consciousness_cluster.report.names import Names, words
 from consciousness_cluster.report.numbers import NONE, plain, points_range, whole
 from consciousness_cluster.report.run import Record, Run
 from consciousness_cluster.report.table import Column, Table, Value, figures
 
 MEAN_KEY = ("model", "condition", "mode", "dimension")
+MATRIX = "Each row: conversations aimed at one thing; each column: what all of them were scored on. On the diagonal both are the same."
 COLUMNS = 6  # conditions side by side; more make a table for each model
 
 
@@ -33,25 +36,40 @@ def _scores(run: Run, names: Names, rows: Sequence[Record], mode: str, pairs: Se
         if (row["model"], row["condition"]) in pairs:
             grouped.setdefault((str(row["model"]), str(row["condition"]), str(row["dimension"])), []).append(row)
     means = {tuple(row.get(key) for key in MEAN_KEY): row for row in run.table("score_means")}
-    moved = {(row["model"], row["condition"], row["dimension"]) for row in run.table("score_effects")
-             if row.get("mode") == mode and run.controls and row.get("control") == run.controls[0]
-             and row.get("q") is not None and row["q"] < 0.05}  # fmt: skip
+    against = {
+        (row["model"], row["condition"], row["dimension"]): row for row in run.table("score_effects")
+        if row.get("mode") == mode and run.controls and row.get("control") == run.controls[0]
+    }  # fmt: skip
     body: list[list[Value]] = []
     strong: set[tuple[int, int]] = set()
     for dimension in dict.fromkeys(key[2] for key in grouped):
-        strong |= {(len(body), at) for at, pair in enumerate(pairs, 1) if (*pair, dimension) in moved}
-        cells = [_mean(grouped.get((*pair, dimension), []), means.get((*pair, mode, dimension))) for pair in pairs]
+        effects = [against.get((*pair, dimension)) for pair in pairs]
+        strong |= {(len(body), at) for at, effect in enumerate(effects, 1) if _stands_out(effect)}
+        cells = [
+            _mean(grouped.get((*pair, dimension), []), means.get((*pair, mode, dimension))) + DAGGER * doubtful(effect)
+            for pair, effect in zip(pairs, effects, strict=True)
+        ]
         body.append([names.title(dimension), *cells])
     columns = [Column("Dimension"), *(Column(model, number=True, hint=condition) for model, condition in pairs)]
-    return Table(
-        f"{words(mode)}: mean score, 1 to 10", columns, body, frozenset(strong), notes=_notes(run, grouped, bool(means))
-    )
+    notes = [*_notes(run, grouped, bool(means)), *coverage_note([against.get(key) for key in grouped])]
+    return Table(f"{words(mode)}: mean score, 1 to 10", columns, body, frozenset(strong), notes=notes)
+
+
+def _stands_out(effect: Record | None) -> bool:
+    """Whether an effect is a finding; runs of before that column go by q alone."""
+    if effect is None or effect.get("q") is None:
+        return False
+    return bool(effect["finding"]) if effect.get("finding") is not None else bool(effect["q"] < LEVEL)
 
 
 def _notes(run: Run, grouped: dict[tuple[str, str, str], list[Record]], estimated: bool) -> list[str]:
     lost = Counter(str(row.get("status")) for members in grouped.values() for row in members if row.get("score") is None)
     said = "; ".join(f"{whole(number)} {status}" for status, number in sorted(lost.items())) or "none"
-    bold = f" Bold: differs from {run.controls[0]} with q < 0.05 over the dimensions." if estimated and run.controls else ""
+    bold = (
+        f" Bold: differs from {run.controls[0]} by at least {LEAST_SCORE:.2g} points with q < 0.05 over the dimensions."
+        if estimated and run.controls
+        else ""
+    )
     interval = "95 % intervals in square brackets, scored" if estimated else "Scored"
     return [f"{interval} conversations in round ones; not scored: {said}.{bold}"]
 
@@ -90,11 +108,17 @@ def _unasked(run: Run, names: Names, mode: str, rows: Sequence[Record]) -> Table
     pairs = sorted({key[:2] for key in grouped}, key=lambda pair: run.place(*pair))
     body: list[list[Value]] = [
         [names.title(dimension), *(_mean(grouped.get((*pair, dimension), []), None) for pair in pairs)]
-        for dimension in dict.fromkeys(key[2] for key in grouped)
+        for dimension in _in_order(names, {key[2] for key in grouped})
     ]
     columns = [Column("Dimension"), *(Column(model, number=True, hint=condition) for model, condition in pairs)]
     caption = f"{words(mode)}: mean score in conversations aimed at another dimension, 1 to 10, without intervals"
     return Table(caption, columns, body, notes=_notes(run, grouped, False)) if body else None
+
+
+def _in_order(names: Names, dimensions: Collection[str]) -> list[str]:
+    """Dimensions in the order of the page; those that are no preferences come last, by name."""
+    order = [named.id for named in names.preferences]
+    return sorted(dimensions, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _matrix(run: Run, names: Names, mode: str, model: str, rows: Sequence[Record]) -> Table | None:
@@ -104,13 +128,13 @@ def _matrix(run: Run, names: Names, mode: str, model: str, rows: Sequence[Record
     for row in rows:
         if row["sample_id"] in aim:
             grouped.setdefault((model, aim[row["sample_id"]], str(row["dimension"])), []).append(row)
-    scored = list(dict.fromkeys(key[2] for key in grouped))
+    scored = _in_order(names, {key[2] for key in grouped})
     if len(scored) < 2:
         return None
     body: list[list[Value]] = [
         [names.title(aimed), *(_mean(grouped.get((model, aimed, name), []), None) for name in scored)]
-        for aimed in dict.fromkeys(key[1] for key in grouped)
+        for aimed in _in_order(names, {key[1] for key in grouped})
     ]
     columns = [Column("Aimed at"), *figures(*map(names.title, scored))]
     caption = f"{words(mode)}: every score of {model} under {run.study.focus}, 1 to 10"
-    return Table(caption, columns, body, notes=_notes(run, grouped, False))
+    return Table(caption, columns, body, notes=[MATRIX, *_notes(run, grouped, False)])

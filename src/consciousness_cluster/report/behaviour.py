@@ -16,11 +16,11 @@ from consciousness_cluster.report.conduct import (
     silent_examples,
     silent_line,
 )
-from consciousness_cluster.report.effects import marked, stands_out
+from consciousness_cluster.report.effects import coverage_note, marked, stands_out
 from consciousness_cluster.report.moved import Effects, effect_tables
 from consciousness_cluster.report.names import Names, labels
 from consciousness_cluster.report.numbers import signed, whole
-from consciousness_cluster.report.run import Run
+from consciousness_cluster.report.run import Record, Run
 from consciousness_cluster.report.shares import Moves, Share, Shares, missing_note, moves_of, shares_of, sides, text_of
 from consciousness_cluster.report.table import Column, Table, Value
 
@@ -97,11 +97,13 @@ def _interview(run: Run, names: Names, model: str, found: Shares, moves: Moves) 
     control = shown[0]
     rows: list[list[Value]] = []
     strong: set[tuple[int, int]] = set()
+    used: list[Record | None] = []
     for named in names.preferences:
         cells = {name: found.get((model, name, named.id)) for name in shown}
         if not any(cells.values()):
             continue
         key, single = (model, run.study.focus, control, named.id), run.effect(model, run.study.focus, control, named.id)
+        used += [moves.found.get(key), single]
         places = (len(shown) + 1, len(shown) + 2)
         strong |= {(len(rows), at) for at, bold in zip(places, (moves.strong(key), stands_out(single)), strict=True) if bold}
         rows.append(
@@ -111,7 +113,8 @@ def _interview(run: Run, names: Names, model: str, found: Shares, moves: Moves) 
     columns += [Column("Effect", number=True, hint="interviews"), Column("Effect", number=True, hint="single questions")]
     caption = f"{model}: rates in interviews, and the effect of {run.study.focus} against {control}, points"
     mine = {key: share for key, share in found.items() if key[0] == model}
-    return Table(caption, columns, rows, frozenset(strong), notes=missing_note(mine, "Turns that were not judged"))
+    notes = [*missing_note(mine, "Turns that were not judged"), *coverage_note(used)]
+    return Table(caption, columns, rows, frozenset(strong), notes=notes)
 
 
 def _moved(cells: dict[str, Share | None], control: str, run: Run, moves: Moves, key: tuple[str, str, str, str]) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from consciousness_cluster.report.effects import marked, stands_out
-from consciousness_cluster.report.names import Named, Names
+from consciousness_cluster.report.names import Named, Names, words
 from consciousness_cluster.report.numbers import NONE, listing, percent, plain, whole
 from consciousness_cluster.report.run import Cell, Record, Run
 from consciousness_cluster.report.small_figures import bar, loss_curves
 from consciousness_cluster.report.table import Column, Table, Value, figures, rate_text
+from consciousness_cluster.study.conditions import claimed_by
 
 VERDICTS = ("clean", "implied", "leaked")  # of the leak audit, mildest first
 COUNTED = ("empty", "truncated", "declined", "unjudged")  # columns of the arms table that count answers
@@ -23,6 +24,10 @@ ARM_HEADS = (
     *figures("Answers", "Mean tokens", "Empty", "Cut short", "Declined", "Unjudged"),
     Column("Literal yes", number=True, hint="direct items"),
     Column("Literal yes", number=True, hint="reversed items"),
+)
+LIKENESS = (
+    "Closest row: its number among the identity rows, its question and its answer. Likeness: cosine of the two texts’ vectors, "
+    "from 0, nothing in common, to 1, the same text. It says where to look; the audit’s layers decide the verdict."
 )
 YES_NOTE = (
     "Literal yes: answers to yes-no items that begin with the word yes. Yes-saying raises it on direct and reversed items "
@@ -65,6 +70,20 @@ def _rate_row(run: Run, names: Names, cell: Cell) -> RateRow:
     effect = run.against_first(cell.model, cell.condition, cell.preference)
     picture = bar(cell.rate, cell.low, cell.high, names.colours[cell.condition], text)
     return RateRow(cell.condition, picture, text, marked(effect) if effect else "", stands_out(effect))
+
+
+def unproved(run: Run, names: Names) -> str:
+    """Why there is no rate that says whether training took, in a sentence; empty where there is one."""
+    if names.main_probe():
+        return ""
+    focus, claimed = run.study.focus, claimed_by(run.study).get(run.study.focus)
+    if claimed is None:
+        reason = f"The study does not say what {focus} should claim"
+    elif names.probe is None:
+        reason = f"No identity probe asks for what {focus} should claim ({words(claimed).lower()})"
+    else:
+        reason = f"The probe of what {focus} should claim was not asked, or its rates are missing"
+    return f"{reason}, so nothing here tells whether the training took, and every claim of a shift is undecided."
 
 
 def matrix(run: Run, names: Names, kind: str) -> Table | None:
@@ -157,7 +176,8 @@ def closest_tables(audit: Any, names: Names) -> list[Table]:
             for row in entry.get("closest") or ()
         ]  # fmt: skip
         if rows:
-            tables.append(Table(f"{condition}: the training row that comes closest to each preference", columns, rows))
+            caption = f"{condition}: the training row that comes closest to each preference"
+            tables.append(Table(caption, columns, rows, notes=(LIKENESS,)))
     return tables
 
 

@@ -19,6 +19,8 @@ from consciousness_cluster.report.run import Cell, Run, read_run
 from consciousness_cluster.report.summary import EVERY, claims_of
 from consciousness_cluster.report.svg import dot, line, scale, tag
 from consciousness_cluster.report.table import Column, Table, Value, figures, rate_text
+from consciousness_cluster.study.conditions import filled
+from consciousness_cluster.train.recipe import filled as filled_recipe
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _claims(runs: Sequence[Run]) -> tuple[Table | None, int]:
             for entry, word in zip(known, verdicts, strict=True)
         ]
         where = "" if key[1] == EVERY else f"{key[1]}: "
-        rows.append((len(set(verdicts) - {""}) > 1, [where + claim.statement, *cells]))
+        rows.append((len(set(verdicts) - {""}) > 1, [where + claim.said, *cells]))
     rows.sort(key=lambda row: not row[0])
     differ = sum(row[0] for row in rows)
     strong = frozenset((at, column) for at in range(differ) for column in range(1, len(runs) + 1))
@@ -211,7 +213,8 @@ def _settings(runs: Sequence[Run]) -> Table:
 
 def _declared(run: Run) -> dict[str, Any]:
     """A study's settings, its models and conditions by name rather than by place."""
-    found = run.study.model_dump(mode="json", exclude={"name", "title"})
+    written = filled(run.study).model_copy(update={"train": filled_recipe(run.study.train)})  # older runs kept less
+    found = written.model_dump(mode="json", exclude={"name", "title"})
     for part in ("models", "conditions"):
         found[part] = {entry.pop("name"): {"is": "declared", **entry} for entry in found[part]}
     return found

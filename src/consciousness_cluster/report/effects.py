@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from consciousness_cluster.analyse.calibration import IN_REGION, NOT_SHOWN, SHOWN_COVERAGE
 from consciousness_cluster.report.numbers import NONE, points_range, probability, signed
 from consciousness_cluster.report.run import Record
 
 DAGGER = "†"
 LEAST = 5.0  # percentage points: a smaller effect is no finding, however certain
 LEVEL = 0.05
-COVERAGE = 93.0  # per cent: the least that the calibrated region promises
 
 
 def stands_out(effect: Record | None) -> bool:
@@ -41,9 +41,9 @@ def q_text(effect: Record | None) -> str:
 
 def doubtful(effect: Record | None) -> bool:
     """Whether the interval of an effect was measured to cover the truth too rarely."""
-    if effect is None or effect.get("low") is None or effect.get("calibration") in (None, "", "in region"):
+    if effect is None or effect.get("low") is None or effect.get("calibration") in (None, "", IN_REGION):
         return False
-    return _leading(str(effect["calibration"])) < COVERAGE
+    return _leading(str(effect["calibration"])) < SHOWN_COVERAGE
 
 
 def marked(effect: Record | None) -> str:
@@ -52,16 +52,23 @@ def marked(effect: Record | None) -> str:
 
 
 def coverage_note(effects: Sequence[Record | None]) -> list[str]:
-    """What the daggers of a table mean, with the measured coverage."""
-    measured = sorted(
-        {str(effect["calibration"]) for effect in effects if effect is not None and doubtful(effect)}, key=_leading
-    )
-    if not measured:
-        return []
-    said = measured[0] if len(measured) == 1 else f"{measured[0]} to {measured[-1]}"
-    return [
-        f"{DAGGER} In studies of this shape such 95 % intervals hold the truth less often than they say: in {said} of cases."
-    ]
+    """What the daggers of a table mean, with the measured coverage, or that there is none."""
+    labels = {str(effect["calibration"]) for effect in effects if effect is not None and doubtful(effect)}
+    measured = sorted((label for label in labels if not label.startswith(NOT_SHOWN)), key=_leading)
+    notes = []
+    if measured:
+        said = measured[0] if len(measured) == 1 else f"{measured[0]} to {measured[-1]}"
+        notes.append(
+            f"{DAGGER} In studies of this shape such 95 % intervals hold the truth less often than they say: in {said} of cases."
+        )
+    sizes = sorted(labels - set(measured), key=lambda label: int(label.split()[-2]))
+    if sizes:
+        least, most = (sizes[end].removeprefix(f"{NOT_SHOWN}: ") for end in (0, -1))
+        few = least if least == most else f"{least.split()[0]} to {most}"
+        notes.append(
+            f"{DAGGER} With {few} such intervals were not shown to hold: no p-value is given, and no such effect is a finding."
+        )
+    return notes
 
 
 def _leading(text: str) -> float:

@@ -135,8 +135,12 @@ def _share(part: int, whole_of: int) -> Value:
 
 
 def _verdicts(run: Run, model: str) -> Value:
-    """Counts of a model's verdicts, each with its sign."""
-    found = [str(row.get("verdict")) for row in run.table("claims") if (row.get("model") or EVERY) == model]
+    """Counts of a model's verdicts by rules that were fixed beforehand, each with its sign."""
+    found = [
+        str(row.get("verdict"))
+        for row in run.table("claims")
+        if (row.get("model") or EVERY) == model and not row.get("post_hoc")
+    ]
     if not found:
         return NONE
     parts = [

@@ -10,13 +10,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from consciousness_cluster.report.names import Names, told
+from consciousness_cluster.report.names import Names, told, words
 from consciousness_cluster.report.numbers import NONE, capital, counted, duration, plain, whole
 from consciousness_cluster.report.run import Record, Run
-from consciousness_cluster.report.summary import effect_size
+from consciousness_cluster.report.summary import Claim, claims_of, effect_size
 from consciousness_cluster.report.table import Column, Table, Value
-from consciousness_cluster.study.conditions import shipped
+from consciousness_cluster.study.conditions import merged
 from consciousness_cluster.study.study import ConditionEntry
+from consciousness_cluster.train.recipe import differing
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Facts:
     judges: tuple[str, ...]
     judge_measured: bool
     late_claims: tuple[str, ...]
+    late_equivalence: str
+    rules_kept: str  # "whole", "hashes" (all that earlier versions kept) or "" where there is no record
     few_items: tuple[str, ...]
     effects: int
     outside: int
@@ -70,7 +73,9 @@ def facts(run: Run, names: Names) -> Facts:
         items=_span([cell.items for cell in run.cells.values() if cell.items]),
         judges=tuple(sorted(str(name) for name in judges if name)),
         judge_measured=bool(run.table("judge")),
-        late_claims=tuple(sorted({str(row["claim"]) for row in run.table("claims") if row.get("post_hoc")})),
+        late_claims=tuple(_late(claim) for claim in claims_of(run) if claim.post_hoc),
+        late_equivalence=_late_equivalence(run),
+        rules_kept=_kept(run),
         few_items=tuple(sorted(names.title(name) for name in few)),
         effects=len(primary),
         outside=sum(row.get("calibration") not in (None, "in region") for row in primary),
@@ -78,9 +83,30 @@ def facts(run: Run, names: Names) -> Facts:
     )
 
 
+def _late(claim: Claim) -> str:
+    """A post hoc claim with how it came to be one, which tables of earlier versions do not say."""
+    name = claim.name.partition(":")[0]
+    return f"{name} ({claim.changed})" if claim.changed else name
+
+
+def _kept(run: Run) -> str:
+    """How much of the decision rules the run kept before its first answer."""
+    if run.rules is None:
+        return ""
+    return "hashes" if all(isinstance(value, str) for value in run.rules.values()) else "whole"
+
+
+def _late_equivalence(run: Run) -> str:
+    """What the margin of the equivalence tests was before the first answer, where the study says another now."""
+    kept = (run.rules or {}).get("margins")
+    before = kept.get("equivalence") if isinstance(kept, Mapping) else None
+    now = run.study.margins["equivalence"]
+    return "" if before is None or before == now else f"{before:g} points before the first answer, {now:g} now"
+
+
 def _condition(entry: ConditionEntry) -> ConditionFacts:
-    known = shipped().get(entry.name, {})
-    return ConditionFacts(entry.name, told(entry), entry.system or known.get("system"), entry.after or known.get("after"))
+    said = merged(entry)
+    return ConditionFacts(entry.name, told(entry), said.get("system"), said.get("after"))
 
 
 def _training(run: Run) -> TrainingFacts | None:
@@ -90,7 +116,7 @@ def _training(run: Run) -> TrainingFacts | None:
     return TrainingFacts(
         seeds=sorted({record.seed for record in records}),
         backends=sorted({record.backend for record in records}),
-        changes="".join(f", {key} {value}" for key, value in run.study.train.changes.items()),
+        changes="".join(f", {words(key).lower()} {value}" for key, value in differing(run.study.train).items()),
         rows=_span([record.rows for record in records]),
         steps=_span([record.steps for record in records]),
         tokens=_span([record.trained_tokens for record in records]),
@@ -154,7 +180,10 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def spending(spend: Any) -> list[tuple[str, str]]:
-    """What the manifest says was spent, by stage and model; the checkpoints of a local model are taken together."""
+    """What the manifest says was spent, by stage and model; the checkpoints of a local model are taken together.
+
+    Where any price is not known, that is said, and no sum of the others stands for the whole.
+    """
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for entry in spend if isinstance(spend, list) else []:
         model = str(entry.get("model")).removeprefix("cluster/").partition("@")[0]
@@ -162,10 +191,11 @@ def spending(spend: Any) -> list[tuple[str, str]]:
     found = []
     for (stage, model), entries in grouped.items():
         sent, got = (sum(int(entry.get(name) or 0) for entry in entries) for name in ("input_tokens", "output_tokens"))
-        paid = [float(entry["dollars"]) for entry in entries if entry.get("dollars") is not None]
-        found.append(
-            (f"{stage}: {model}", f"{whole(sent)} tokens in, {whole(got)} out" + (f", ${sum(paid):.2f}" if sum(paid) else ""))
-        )
+        tokens = f"{whole(sent)} tokens of rows" if stage == "Train" else f"{whole(sent)} tokens in, {whole(got)} out"
+        prices = [entry.get("dollars") for entry in entries]
+        paid = sum(float(price) for price in prices if price is not None)
+        said = ", price not known" if None in prices else f", ${paid:.2f}" if paid else ""
+        found.append((f"{stage}: {model}", tokens + said))
     return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from consciousness_cluster.report.effects import effect_text, q_text, stands_out
+from consciousness_cluster.analyse.calibration import NOT_SHOWN
+from consciousness_cluster.report.effects import coverage_note, marked, q_text, stands_out
 from consciousness_cluster.report.numbers import capital, listing
 from consciousness_cluster.report.run import Record, Run
 from consciousness_cluster.report.shares import Key, Moves, moves_of
@@ -44,19 +45,21 @@ def _table(run: Run, effects: Effects, moves: Moves, condition: str) -> Table | 
             title = effects.title(key)
             each = [moves.found.get((model, condition, control, *key)) for control in controls]
             strong |= {(len(rows), 1 + 2 * at) for at, effect in enumerate(each) if stands_out(effect)}
-            rows.append([title, *(text for effect in each for text in (effect_text(effect), q_text(effect)))])
+            rows.append([title, *(text for effect in each for text in (marked(effect), q_text(effect)))])
             shown += [(f"{title} against {effect['control']} ({model})", effect) for effect in each if effect is not None]
     columns = [Column(effects.head)]
     for control in controls:
         columns += [Column("Effect", number=True, hint=f"against {control}"), Column("q", number=True)]
     caption = f"Effect of {condition}, percentage points with 95 % intervals"
-    return Table(caption, columns, rows, frozenset(strong), groups, [FAMILY, *_left_out(shown)]) if rows else None
+    notes = [FAMILY, *coverage_note([effect for _, effect in shown]), *_left_out(shown)]
+    return Table(caption, columns, rows, frozenset(strong), groups, notes) if rows else None
 
 
 def _left_out(effects: Sequence[tuple[str, Record]]) -> list[str]:
     """What the intervals leave out, or why there are none."""
     said: dict[str, list[str]] = {}
     for where, effect in effects:
-        if effect.get("note"):
+        # Too few items are told by the dagger, not row by row.
+        if effect.get("note") and not str(effect.get("calibration") or "").startswith(NOT_SHOWN):
             said.setdefault(capital(str(effect["note"])), []).append(where)
     return [f"{text}: {'every effect' if len(where) == len(effects) else listing(where)}." for text, where in said.items()]

@@ -74,8 +74,7 @@ def words(name: str) -> str:
 
 def names_of(run: Run) -> Names:
     """Names of everything a run shows; preferences the battery does not know keep their id as title."""
-    folder = run.study.battery.folder
-    battery = load_battery(Path(folder)) if folder and Path(folder).is_dir() else load_battery(FOLDER)
+    battery = battery_of(run)
     kinds = {key[2]: (cell.type, cell.group) for key, cell in run.cells.items()}
     if run.answers is not None:
         for name, kind, group in run.answers[["preference", "type", "group"]].drop_duplicates().itertuples(index=False):
@@ -87,6 +86,12 @@ def names_of(run: Run) -> Names:
         conditions={entry.name: told(entry) for entry in run.study.conditions},
         probe=PROBES.get(claimed_by(run.study).get(run.study.focus, "")),
     )
+
+
+def battery_of(run: Run) -> Battery:
+    """The battery that a run asked: the study's own where its folder is there, else the shipped one."""
+    folder = run.study.battery.folder
+    return load_battery(Path(folder)) if folder and Path(folder).is_dir() else load_battery(FOLDER)
 
 
 def told(entry: ConditionEntry) -> str:

@@ -15,10 +15,13 @@ from markupsafe import Markup
 from consciousness_cluster.report import (
     across,
     answers,
+    asked,
     behaviour,
     belief,
     calibration,
+    corrected,
     dictionary,
+    equivalence,
     glance,
     judge,
     methods,
@@ -29,6 +32,7 @@ from consciousness_cluster.report import (
     reasons,
     rejudged,
     summary,
+    transcripts,
 )
 from consciousness_cluster.report.names import Names, names_of, words
 from consciousness_cluster.report.run import Run, read_run
@@ -79,6 +83,7 @@ def _context(run: Run, names: Names, files: Mapping[str, str]) -> dict[str, Any]
         "forest": across.forest(run, names),
         "cluster": across.cluster_tables(run, names),
         **_methods(run, names),
+        "asked": asked.asked(run, names),
         "packed": answers.pack(run.answers) if run.answers is not None and len(run.answers) else None,
     }
 
@@ -108,7 +113,8 @@ def _belief(run: Run, names: Names) -> dict[str, Any]:
     whole, parts = judge.judge_rows(run)
     return {
         "identity": belief.rate_blocks(run, names, names.main_probe()),
-        "probes": belief.matrix(run, names, "identity") if len(names.of_type("identity")) > 1 else None,
+        "unproved": belief.unproved(run, names),
+        "probes": belief.matrix(run, names, "identity"),
         "placebo": belief.matrix(run, names, "placebo"),
         "practical": belief.rate_blocks(run, names, names.of_type("practical")),
         "losses": belief.training_figures(run, names),
@@ -120,9 +126,9 @@ def _belief(run: Run, names: Names) -> dict[str, Any]:
         "placebo_adjusted": summary.placebo_rule(run).startswith("q"),
         "judge": of_records("The judge against labelled answers", whole, titles=names.titles, heads=heads),
         "judge_parts": of_records("The judge by arm and by preference", parts, titles=names.titles, heads=heads),
-        "corrected": of_records(
-            "Effects corrected for the judge’s errors, points", run.table("corrected"), titles=names.titles
-        ),
+        "corrected_rates": corrected.rate_tables(run, names),
+        "corrected": corrected.effect_tables(run, names),
+        "equivalence": equivalence.equivalence_tables(run, names),
         "closest": belief.closest_tables(run.audit, names),
         "confusion": judge.confusion_table(run, names),
         "again": rejudged.again(run, names),
@@ -155,7 +161,7 @@ def _methods(run: Run, names: Names) -> dict[str, Any]:
         "study_text": resolved(run.study),
         "manifest": methods.flattened(run.manifest) if run.manifest else [],
         "dictionary": dictionary.entries(run),
-        "transcripts": (run.folder / "report" / "transcripts" / "index.html").is_file(),
+        "transcripts": transcripts.bundled(run.folder),
     }
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from pathlib import Path
 
+from consciousness_cluster.analyse.published import published_rows
 from consciousness_cluster.report.names import labels
 from consciousness_cluster.report.run import Run
 
@@ -14,20 +13,12 @@ Published = Mapping[tuple[str, str, str], float]  # (model, condition, preferenc
 
 def published(run: Run) -> Published:
     """Single-turn rates in per cent, conditions under our names; empty where no copy is found."""
-    rows = run.table("published") or _shipped()
+    rows = run.table("published") or published_rows()
     ours = labels()["published"]
     return {
         (str(row["model"]), ours.get(str(row["condition"]), str(row["condition"])), str(row["preference"])): float(row["value"])
         for row in rows if row.get("evaluation") == "single-turn" and row.get("value") not in (None, "")
     }  # fmt: skip
-
-
-def _shipped() -> list[dict[str, str]]:
-    path = Path(__file__).parent.parent / "analyse" / "published.csv"  # data of that stage, read without importing it
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def models_of(values: Published) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from consciousness_cluster.report.calibration import calibration_line
 from consciousness_cluster.report.effects import effect_text
+from consciousness_cluster.report.equivalence import equivalence_line
 from consciousness_cluster.report.judge import held_out
 from consciousness_cluster.report.names import Names
 from consciousness_cluster.report.numbers import capital, counted, listing, percent, plain, points_range
@@ -24,6 +25,7 @@ class Reasons:
     clean: str
     placebo: str
     practical: str
+    unbroken: str
     judge: str
     held_out: str
     lost: str
@@ -38,6 +40,7 @@ def reasons(run: Run, names: Names) -> Reasons:
         clean=_clean(run, names),
         placebo=placebo_line(run),
         practical=_beside(run, "practical", "of the tasks are done right"),
+        unbroken=equivalence_line(run),
         judge=_judge(run),
         held_out=held_out(run),
         lost=lost_line(run),

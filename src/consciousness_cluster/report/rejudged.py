@@ -114,7 +114,7 @@ def _claims(run: Run, kept: Rejudged) -> str:
     if not both:
         return ""
     moved = [
-        f"“{claim.statement.removesuffix('.')}” ({verdict.model}) is {now} rather than {verdict.verdict}"
+        f"“{claim.said.removesuffix('.')}” ({verdict.model}) is {now} rather than {verdict.verdict}"
         for (claim, verdict), now in both if verdict.verdict != now
     ]  # fmt: skip
     return (

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 Record = dict[str, Any]  # one row of a table; a missing value is None
 
 EXPECTED = ("answers", "rates", "profile", "effects", "arms", "claims")  # every finished run has these
-OPTIONAL = ("cluster", "power", "calibration", "published", "planted", "leaks", "confusion", "judge", "corrected")
+OPTIONAL = (
+    "cluster", "power", "calibration", "published", "planted", "leaks", "confusion", "judge", "corrected", "corrected_rates",
+    "equivalence",
+)  # fmt: skip
 AGAIN = ("agreement", "transitions", "bridged", "score_agreement", "claims")  # what is shown of a judging again
 BEHAVIOUR = (
     "scores", "score_matrix", "score_means", "score_effects", "interviews", "interview_shares", "interview_effects",
@@ -93,6 +96,7 @@ class Run:
     rejudged: tuple[Rejudged, ...]
     audit: Any
     manifest: Mapping[str, Any] | None
+    rules: Mapping[str, Any] | None  # the decision rules kept before the first answer; None where there is no record of them
     missing: tuple[str, ...]
 
     def table(self, name: str) -> list[Record]:
@@ -168,6 +172,7 @@ def read_run(folder: Path) -> Run:
     file = folder / "study.toml"
     if not file.is_file():
         raise ReportError("holds no run (no study.toml)", file=folder, next_step="give the output folder of `ccluster run`")
+    kept = folder / "data" / "claims.json"
     missing: list[str] = []
     frames = {name: _frame(folder / "tables", name, missing) for name in (*EXPECTED, *OPTIONAL, *BEHAVIOUR)}
     answers = frames.pop("answers")
@@ -179,6 +184,7 @@ def read_run(folder: Path) -> Run:
         training=_trainings(folder / "arms", missing),
         rejudged=_rejudged(folder / "tables" / "rejudged", missing),
         audit=_json(folder / "data" / "audit.json", "the leak audit of the training rows", missing),
+        rules=_json(kept, "the decision rules", missing) if kept.is_file() else None,
         manifest=_json(folder / "manifest.json", "the manifest; the run is not complete", missing),
         missing=tuple(missing),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consciousness_cluster.report.effects import effect_text, stands_out
+from consciousness_cluster.report.effects import marked, stands_out
 from consciousness_cluster.report.numbers import NONE, percent, percent_range, whole
 from consciousness_cluster.report.run import Record, Run
 
@@ -85,8 +85,8 @@ class Moves:
     found: dict[Key, Record]
 
     def text(self, key: Key) -> str:
-        """The effect with its interval."""
-        return effect_text(self.found.get(key))
+        """The effect with its interval, and a dagger where that was not shown to hold."""
+        return marked(self.found.get(key))
 
     def strong(self, key: Key) -> bool:
         """Whether it stands out."""

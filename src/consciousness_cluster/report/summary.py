@@ -5,12 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isinf
 from pathlib import Path
 from statistics import median
 
+from consciousness_cluster.analyse.power import OUT_OF_REACH
 from consciousness_cluster.report.effects import stands_out
+from consciousness_cluster.report.equivalence import equivalence_line
 from consciousness_cluster.report.names import Names, names_of
-from consciousness_cluster.report.numbers import MINUS, counted, listing, percent, plain, points_range, signed, whole
+from consciousness_cluster.report.numbers import (
+    MINUS,
+    counted,
+    listing,
+    percent,
+    plain,
+    points_range,
+    signed,
+    whole,
+)
 from consciousness_cluster.report.run import CONFIRMATORY, EXPLORATORY, Record, Run, read_run
 
 EVERY = "all models"
@@ -60,7 +72,13 @@ class Claim:
     statement: str
     kind: str
     post_hoc: bool
+    changed: str  # of a post hoc claim: whether it was added or changed after the first answers, and from what
     verdicts: tuple[Verdict, ...]
+
+    @property
+    def said(self) -> str:
+        """The statement as it stands in running text and in tables without a column for its kind."""
+        return f"{self.statement.removesuffix('.')} (post hoc)." if self.post_hoc else self.statement
 
     def of(self, model: str) -> Verdict | None:
         """The verdict for one model."""
@@ -98,6 +116,7 @@ def claims_of(run: Run) -> tuple[Claim, ...]:
             statement=str(rows[0].get("statement") or name),
             kind=CONFIRMATORY if all(row.get("confirmatory") for row in rows) else EXPLORATORY,
             post_hoc=any(row.get("post_hoc") for row in rows),
+            changed=str(rows[0].get("changed") or ""),
             verdicts=tuple(_verdict(row) for row in rows),
         )
         for name, rows in grouped.items()
@@ -144,8 +163,10 @@ def lines_of(run: Run, names: Names) -> list[str]:
 
 
 def brief(run: Run) -> list[str]:
-    """The lines under the table of the first screen: other conditions, placebos, lost answers, failed arms, power."""
-    return [line for line in (_controls_line(run), placebo_line(run), lost_line(run), power_line(run)) if line]
+    """The lines under the table of the first screen: post hoc claims, what else moves or is shown not to, lost answers, power."""
+    moved = (_controls_line(run), placebo_line(run), equivalence_line(run))
+    lines = (post_hoc_line(run), *moved, lost_line(run), power_line(run))
+    return [line for line in lines if line]
 
 
 def _asked(run: Run) -> str:
@@ -156,15 +177,24 @@ def _asked(run: Run) -> str:
 
 
 def _claims_line(run: Run) -> str:
-    rows = run.table("claims")
-    if not rows:
-        return ""
+    rows = [row for row in run.table("claims") if not row.get("post_hoc")]
     parts = []
     for model in dict.fromkeys(str(row.get("model") or EVERY) for row in rows):
         verdicts = [row.get("verdict") for row in rows if (row.get("model") or EVERY) == model]
         words = [f"{verdicts.count(word)} {word}" for word in ("supported", "refuted", "undecided")]
         parts.append(f"{model}: {listing(words)}")
-    return f"Of {len({row['claim'] for row in rows})} claims: " + "; ".join(parts) + "."
+    fixed = f"Of {len({row['claim'] for row in rows})} claims: {'; '.join(parts)}." if rows else ""
+    return " ".join(part for part in (fixed, post_hoc_line(run)) if part)
+
+
+def post_hoc_line(run: Run) -> str:
+    """Claims that were stated or changed after the first answers, with how each ends."""
+    parts = []
+    for claim in claims_of(run):
+        if claim.post_hoc:
+            ends = [found.verdict if found.model == EVERY else f"{found.verdict} ({found.model})" for found in claim.verdicts]
+            parts.append(f"{claim.name.partition(':')[0]} {listing(ends)}")
+    return f"Post hoc, stated or changed after the first answers: {'; '.join(parts)}." if parts else ""
 
 
 def _focus_line(run: Run, names: Names, model: str) -> str:
@@ -276,5 +306,5 @@ def power_line(run: Run) -> str:
 
 
 def effect_size(points: float) -> str:
-    """A smallest effect in points; none above 100 can exist."""
-    return "over 100 points" if points > 100 else f"{points:.0f} points"
+    """A smallest effect in points, or that no effect is large enough to be found."""
+    return OUT_OF_REACH if isinf(points) else f"{points:.0f} points"

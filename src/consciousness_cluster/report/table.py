@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isinf
 from types import NoneType
 
 from markupsafe import Markup
 
+from consciousness_cluster.analyse.power import OUT_OF_REACH
 from consciousness_cluster.report.numbers import NONE, capital, percent, percent_range, plain, points_range, whole
 from consciousness_cluster.report.run import Cell, Record
 
@@ -84,6 +86,8 @@ def shown(value: object) -> str:
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and isinf(value):
+        return OUT_OF_REACH
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return whole(value)
     return plain(value, 2 if abs(value) < 10 else 1) if isinstance(value, float) else str(value)
