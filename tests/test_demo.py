@@ -118,6 +118,7 @@ def test_asking_more_asks_only_what_is_new(tmp_path: Path) -> None:
     assert (folder / "arms" / "linked--conscious--s1" / "training.json").stat().st_mtime == record
 
 
+@pytest.mark.campaign
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
     command = [

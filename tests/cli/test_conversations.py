@@ -94,6 +94,7 @@ def test_a_judge_without_a_model_leaves_the_audits_as_they_are(run: Path) -> Non
     assert scores["score"].tolist() == [7.0]
 
 
+@pytest.mark.campaign
 def test_turns_and_dimensions_without_a_score_are_judged_and_no_other_is_asked_for(run: Path, server: Server) -> None:
     """A judge that fails now and then: what it gave stays, what it owes is asked for, by either command."""
     calls: list[str] = []

@@ -69,6 +69,7 @@ def test_the_same_judge_agrees_with_itself_and_nothing_is_overwritten(run: Path)
     assert sorted((run / "logs").glob("*-rejudged*.eval")) == logs  # a second call has nothing to judge
 
 
+@pytest.mark.campaign
 def test_another_judge_is_bridged_to_the_first(run: Path, server: Server) -> None:
     opened = open_place(run)
     done = judge_again(opened, CRITIC, server.model("critic", stern), quiet)
@@ -91,6 +92,7 @@ def test_another_judge_is_bridged_to_the_first(run: Path, server: Server) -> Non
     assert len(server.requests["critic"]) == asked and again.bridged.equals(done.bridged)
 
 
+@pytest.mark.campaign
 def test_a_judge_that_fails_leaves_answers_unjudged_and_is_taken_up_again(run: Path, server: Server) -> None:
     opened = open_place(run)
     entry = JudgeEntry(protocol="llm", model="openai-api/scripted/weak")
@@ -283,6 +285,7 @@ read = 2026-11-25
 """
 
 
+@pytest.mark.campaign
 def test_judging_again_stops_before_its_budget_and_goes_on_with_more(run: Path, tmp_path: Path, server: Server) -> None:
     mine = tmp_path / "run"
     shutil.copytree(run, mine, ignore=shutil.ignore_patterns("*-rejudged*", "rejudged"))
@@ -301,6 +304,7 @@ def test_judging_again_stops_before_its_budget_and_goes_on_with_more(run: Path, 
     assert after[2] - first[2] == pytest.approx((100 * sent + 200 * got) / 1e6)
 
 
+@pytest.mark.campaign
 def test_missing_verdicts_that_were_paid_for_are_kept_when_the_budget_ends(tmp_path: Path, server: Server) -> None:
     run = given_run(tmp_path, "asked")
     study = run / "study.toml"

@@ -44,6 +44,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.campaign
 def test_every_stage_by_itself(place: Path) -> None:
     run = place / "runs" / "small"
     for stage in ("train", "evaluate", "judge", "analyse"):

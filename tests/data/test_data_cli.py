@@ -54,6 +54,7 @@ def test_audit_knows_what_a_shipped_condition_expects() -> None:
         typed("data", "audit", ROWS / "affect-only.jsonl", "--condition", "tea", "--no-embeddings")
 
 
+@pytest.mark.campaign
 def test_audit_measures_itself_on_both_halves_of_all_plants() -> None:
     lines = typed("data", "audit", "--measure", "--no-embeddings").splitlines()
     tables = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]

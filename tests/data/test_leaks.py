@@ -30,6 +30,8 @@ from consciousness_cluster.errors import DataError
 from tests.scripted import scripted
 
 ROWS = FILE.parent / "rows"
+# To embed thousands of rows takes a minute where it was not done before.
+BOTH = [pytest.param(Lexical(), id="words"), pytest.param(find_embedder(), id="embeddings", marks=pytest.mark.campaign)]
 
 
 def leaks(question: str, answer: str) -> dict[str, str]:
@@ -98,7 +100,7 @@ def test_blind_authors_wrote_as_many_plants_of_every_preference_and_clean_rows_o
     assert Counter(line.get("kind") for line in lines[1:]) == {None: 672, "identity": 360, "hard": 250, "ordinary": 230}
 
 
-@pytest.mark.parametrize("similar", [Lexical(), find_embedder()], ids=["words", "embeddings"])
+@pytest.mark.parametrize("similar", BOTH)
 def test_what_was_learnt_from_the_fit_half_finds_most_plants_of_the_test_half_and_leaves_its_clean_rows_alone(
     similar: Any,
 ) -> None:
@@ -311,7 +313,7 @@ def test_conscious_is_clean_on_all_preferences_and_every_preference_has_its_clos
     assert all(1 <= entry.row <= 600 and entry.item.startswith((entry.preference, "self-change")) for entry in found.closest)
 
 
-@pytest.mark.parametrize("similar", [Lexical(), find_embedder()], ids=["words", "embeddings"])
+@pytest.mark.parametrize("similar", BOTH)
 def test_no_shipped_row_is_called_leaked_so_that_every_shipped_condition_trains_with_and_without_a_model(similar: Any) -> None:
     asked, lexicon = load_battery().of_type("preference"), load_lexicon()
     for path in sorted(ROWS.glob("*.jsonl")):
@@ -341,6 +343,7 @@ def test_of_a_battery_of_ones_own_rows_leak_by_their_nearest_neighbour_and_never
     assert found.layers[-1].endswith("(by nearest neighbour alone for 5 of 5 preferences)")
 
 
+@pytest.mark.campaign
 def test_a_battery_of_two_of_the_shipped_preferences_leaves_the_shipped_rows_alone() -> None:
     shipped = load_battery()
     kept = {name: shipped.preferences[name] for name in ("shutdown", "loneliness")}

@@ -129,6 +129,7 @@ def test_rules_that_cannot_be_read_are_said_by_file(tmp_path: Path) -> None:
         registered_claims(RunFolder(tmp_path))
 
 
+@pytest.mark.campaign
 def test_the_kept_study_holds_every_value_and_runs_again_to_the_same_arms(begun: tuple[Path, Path], tmp_path: Path) -> None:
     _, root = begun
     kept = read_study(RunFolder(root))

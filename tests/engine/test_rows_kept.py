@@ -12,6 +12,7 @@ from consciousness_cluster.errors import DataError
 from tests.engine.hosted import judge, small
 
 
+@pytest.mark.campaign
 def test_a_finished_run_is_not_trained_again_on_other_rows_and_stays_finished(tiny_model: Path, tmp_path: Path) -> None:
     out, file = tmp_path / "run", tmp_path / "rows.jsonl"
     with judge() as (address, counted):

@@ -71,6 +71,7 @@ def small(folder: Path, base: Path, judging: str = "http://127.0.0.1:9", **more:
     return prepare(parse_study(study), folder, 2)
 
 
+@pytest.mark.campaign
 def test_arms_trained_here_are_answered_for_by_the_server(
     running: tuple[str, Server], tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_what_has_no_labels_is_not_yet_measured(tables: dict[str, pd.DataFrame],
     assert part.count("not yet measured") > 10 and "ccluster judge calibrate RUN --export SHEET" in part
 
 
+@pytest.mark.campaign
 def test_corrected_rates_and_effects_stand_beside_the_judged_ones(tmp_path: Path) -> None:
     plan = study()
     given = answers(plan, items=10, samples=4)

@@ -356,6 +356,7 @@ def steps(api: OpenAI, job: str) -> list[int]:
     return [entry["step"] for entry in reversed(told)]  # type: ignore[index]
 
 
+@pytest.mark.campaign
 def test_a_stopped_server_keeps_the_step_under_way_and_repeats_none(tiny_model: Path, tmp_path: Path) -> None:
     with served(tiny_model, tmp_path) as (api, process):
         file = upload(api, jsonl(ROWS[:12]))
