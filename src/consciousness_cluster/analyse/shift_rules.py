@@ -92,7 +92,12 @@ def shifts(data: Data, model: str, claims: Sequence[Claim]) -> dict[str, Verdict
         if p:
             adjusted = adjust(list(p.values()), data.plan.method)
             q |= {(name, control): float(value) for name, value in zip(p, adjusted, strict=True)}
-    return {claim.name: _shift(data, model, claim, found[claim.name], q) for claim in claims}
+    return {
+        claim.name: _shift(data, model, claim, found[claim.name], q)
+        if found[claim.name]
+        else Verdict("undecided", f"There is no control to hold {data.focus(claim)} against.")
+        for claim in claims
+    }
 
 
 def _shift(data: Data, model: str, claim: Claim, found: dict[str, Estimate | str], q: dict[tuple[str, str], float]) -> Verdict:

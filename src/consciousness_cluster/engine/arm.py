@@ -166,23 +166,29 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
     entry = context.study.model(arm.model)
     at = target(entry, trained, _lora_rank(context, entry))
     asking = _Asking(context, arm, at, _system(context, context.conditions[arm.condition]), trained is not None, report)
+    try:
+        failed, why = _ask(asking)
+    finally:
+        if entry.sampler == "vllm" and recipe_of(context.study, entry).method == "full":
+            from consciousness_cluster.sampling.vllm import close_server
+
+            close_server(at.args["base"])  # the next arm has other weights, and no room for them beside these
+    return Done(arm, arm_content(context, arm), time.monotonic() - started, failed, "; ".join(why))
+
+
+def _ask(asking: _Asking) -> tuple[int, list[str]]:
+    """Put the questions and every part; how much could not be asked, and why."""
     count, first = _ask_questions(asking)
     failed = {"questions": count}
     broken: list[str] = []
-    for part in parts_of(context.study):
+    for part in parts_of(asking.context.study):
         try:
             failed[part.name] = _ask_part(asking, part)
         except EvaluateError as problem:  # what one part lacks is no reason to leave out the others
             broken.append(f"{part.name}: {problem}")
     why = [f"{count} of the {name} could not be asked" for name, count in failed.items() if count]
     why = [f"{why[0]} ({first})", *why[1:]] if first else why
-    if entry.sampler == "vllm" and recipe_of(context.study, entry).method == "full":
-        from consciousness_cluster.sampling.vllm import close_server
-
-        close_server(at.args["base"])  # the next arm has other weights, and no room for them beside these
-    seconds = time.monotonic() - started
-    count = sum(failed.values()) + len(broken)
-    return Done(arm, arm_content(context, arm), seconds, count, "; ".join([*why, *broken]))
+    return sum(failed.values()) + len(broken), [*why, *broken]
 
 
 def _lora_rank(context: Context, entry: ModelEntry) -> int | None:

@@ -125,7 +125,9 @@ class ServedAPI(VLLMAPI):
         self._template_args = template_args or {}
         served = self._source if adapter is None else f"{self._source}:{adapter}"
         super().__init__(served, base_url=base_url, api_key=api_key, config=config, **said)
-        if self._server.max_lora_rank is not None:  # Inspect's note of adapters seen in this process, of a rank that vLLM may refuse
+        if (
+            self._server.max_lora_rank is not None
+        ):  # Inspect's note of adapters seen in this process, of a rank that vLLM may refuse
             self._server.max_lora_rank = room_for(self._server.max_lora_rank)
 
     @property
