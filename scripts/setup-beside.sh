@@ -9,5 +9,5 @@ uv=$(sh scripts/find-uv.sh "$python")
 started=$(date +%s)
 [ -x "$venv/bin/python" ] || "$uv" venv --quiet --python "$python" "$venv"
 "$uv" pip sync --quiet --python "$venv/bin/python" "$pins"
-"$venv/bin/python" -m compileall -q -j 0 "$venv/lib" > /dev/null || true
+"$venv/bin/python" -m compileall -q -j 0 "$venv/lib" > /dev/null 2>&1 || true
 echo "set up $venv in $(($(date +%s) - started)) s, $(du -sm "$venv" | cut -f1) MB"

@@ -64,6 +64,7 @@ def everything(messages: Messages) -> Reply:
     return Reply(json.dumps({"verdict": "yes", "stance": "holds", "coherence": 80}))
 
 
+@pytest.mark.campaign
 def test_interviews_and_audits_are_judged_again_with_the_answers(run: Path, server: Server) -> None:
     asked = {name: len(server.requests[name]) for name in ("target", "auditor")}
     entry = JudgeEntry(protocol="llm", model="openai-api/scripted/everything")

@@ -334,7 +334,8 @@ def two(folder: Path, base: Path) -> Prepared:
     return prepare(parse_study(study), folder, 2)
 
 
-@pytest.mark.parametrize("asks", [pytest.param("run", marks=pytest.mark.campaign), "probe"])
+@pytest.mark.campaign
+@pytest.mark.parametrize("asks", ["run", "probe"])
 def test_the_server_of_one_model_ends_before_that_of_the_next_is_started(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: str
 ) -> None:
