@@ -347,7 +347,9 @@ def test_a_study_adds_claims() -> None:
 
 
 def test_where_there_is_nothing_to_hold_a_shift_against_it_is_undecided_and_says_so() -> None:
-    plan = Plan(focus="vanilla", controls=(), claims=tuple(claim.model_copy(update={"controls": ()}) for claim in Plan().claims))
+    plan = Plan(
+        focus="vanilla", controls=(), claims=tuple(claim.model_copy(update={"controls": ()}) for claim in Plan().claims)
+    )
     found = decided(make_answers(linked, conditions=WIDE), plan)
     assert set(found.loc[SHIFTS, "verdict"]) == {"undecided"}
     assert len(found) == 13 and found["why"].str.len().gt(10).all()
