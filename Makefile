@@ -22,6 +22,7 @@ campaign: $(READY) .venv-skyrl/.ready .venv-quantised/.ready  ## the heavier che
 	PYTHONPATH=.venv-quantised/lib/python3.12/site-packages $(BIN)/pytest -m quantised tests/train/test_local_quantised.py
 
 check: $(READY)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
