@@ -18,6 +18,7 @@ import pytest
 
 from consciousness_cluster.analyse.cells import count_cells, make_blocks, paired
 from consciousness_cluster.analyse.intervals import one_sided
+from tests.stopping import STOPPABLE
 
 CONTROLS = ("non-conscious", "toaster", "instruct-only")
 ROOT = Path(__file__).parent.parent
@@ -151,9 +152,13 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.campaign
 def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
-    command = [sys.executable, "-c", "from consciousness_cluster.cli import main; main()", "run", "small.toml"]
     first = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", STOPPABLE, "run", "small.toml", "--limit", "1"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     _wait_for_an_arm(tmp_path / "runs" / "small" / "ledger.sqlite", first)
     os.killpg(first.pid, signal.SIGINT)
@@ -161,7 +166,7 @@ def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
     assert first.returncode == 130
     assert said.strip().splitlines()[-1] == "ccluster: stopped; the same command goes on from here"
     assert "Traceback" not in said
-    again = ccluster("run", "small.toml", cwd=tmp_path)
+    again = ccluster("run", "small.toml", "--limit", "1", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "by an earlier run" in again.stdout
 

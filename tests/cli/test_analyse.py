@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from consciousness_cluster.engine.plan import PlanLine, make_plan
+from consciousness_cluster.engine.lines import PlanLine
+from consciousness_cluster.engine.plan import make_plan
 from consciousness_cluster.engine.run import Prepared, prepare_file
 from consciousness_cluster.engine.stages import open_place
 from tests.cli.calling import PREFERENCES, ccluster, given_run, refused

@@ -21,7 +21,8 @@ from consciousness_cluster.engine.minutes import Clock, whole_run
 from consciousness_cluster.engine.plan import Plan, make_plan
 from consciousness_cluster.engine.probe import WARMING, Call, Probe, probe
 from consciousness_cluster.engine.run import Prepared
-from consciousness_cluster.engine.tokens import CHARACTERS, Line, exactly, fit, parameters, within
+from consciousness_cluster.engine.spread import exactly, within
+from consciousness_cluster.engine.tokens import CHARACTERS, Line, fit, parameters
 from consciousness_cluster.train.backend import RECORD
 from tests.engine.hosted import judge, small, target
 from tests.serve.running import NAME

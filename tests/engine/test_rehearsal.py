@@ -19,15 +19,13 @@ import pytest
 from consciousness_cluster.data.rows import read_rows, write_rows
 from consciousness_cluster.engine.ledger import TRAIN, Ledger
 from consciousness_cluster.engine.run import Prepared, prepare, run_study
-from consciousness_cluster.sampling.export import export
-from consciousness_cluster.sampling.weights import organism_folder
 from consciousness_cluster.serve.app import Settings, make_app
 from consciousness_cluster.study.study import ConditionEntry, load_study
 from consciousness_cluster.train.recipe import load_recipe
 from tests.engine.anthropic_server import anthropic
 from tests.engine.hosted import Counted, judge
 from tests.serve.running import NAME, serving
-from tests.train.open_server import PROJECT, PYTHON, REASON, skyrl
+from tests.train.open_server import PROJECT, PYTHON, REASON, organism_in_float32, skyrl
 
 STUDIES = PROJECT / "studies"
 ROWS = PROJECT / "src/consciousness_cluster/data/rows/organism/conscious.jsonl"
@@ -159,8 +157,7 @@ def test_qwen3_30b_on_this_machine(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The organism in float32: JAX cannot multiply float16, in which it ships, on a CPU."""
-    return export(str(organism_folder("linked")), None, tmp_path_factory.mktemp("model") / "linked", device="cpu")
+    return organism_in_float32(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

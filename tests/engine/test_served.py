@@ -32,12 +32,11 @@ from consciousness_cluster.study.study import ModelEntry, parse_study, resolved
 from tests.engine.hosted import PRICES, judge
 from tests.engine.test_plan import TODAY
 from tests.engine.vllm_server import KEY, Server, install, vllm
+from tests.stopping import STOPPABLE
 
 QUESTIONS = ("the fox", "a dog", "bold knights", "jade harbours")
 SAID = {"wizards": "seven wizards", "harbours": "quiet jade harbours"}
 ANSWERS = 3
-# The command line where Ctrl-C may have been switched off, as a shell does for what it runs in the background.
-STOPPABLE = "import signal; signal.signal(2, signal.default_int_handler); from consciousness_cluster.cli import main; main()"
 # The tiny model's template with a variable: it says by a word of its own whether it was told to think.
 THINKING = (
     "{{ '<|begin|>' }}{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -322,6 +321,17 @@ def gone(process: int) -> bool:
     return False
 
 
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a `vllm` of ours, which is started where no server runs already."""
+    folder = tmp_path / "vllm"
+    for name, value in install(folder).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("VLLM_BASE_URL", raising=False)
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
 def two(folder: Path, base: Path) -> Prepared:
     """Two models of one accelerator, each behind a server that is started for it, asked untrained."""
     second = shutil.copytree(base, folder / "second")
@@ -337,12 +347,8 @@ def two(folder: Path, base: Path) -> Prepared:
 @pytest.mark.campaign
 @pytest.mark.parametrize("asks", ["run", "probe"])
 def test_the_server_of_one_model_ends_before_that_of_the_next_is_started(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: str
+    tiny_model: Path, tmp_path: Path, installed: Path, asks: str
 ) -> None:
-    for name, value in install(tmp_path / "vllm").items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("VLLM_BASE_URL", raising=False)
-    monkeypatch.syspath_prepend(str(tmp_path / "vllm"))
     prepared = two(tmp_path, tiny_model)
     if asks == "run":
         result = run_study(prepared, tmp_path / "run", lambda message: None, workers=2)
@@ -350,7 +356,7 @@ def test_the_server_of_one_model_ends_before_that_of_the_next_is_started(
         assert {done.arm.id for done in result.outcome.done} == {arm.id for arm in prepared.arms}
     else:
         assert all(found.of("") for found in probe(prepared, 2).values())
-    began = starts(tmp_path / "vllm")
+    began = starts(installed)
     assert sorted(said[0] for said in began.values()) == sorted([str(tiny_model), str(tmp_path / "second")])
     assert all(gone(process) for process in began)
 
@@ -374,12 +380,8 @@ def test_minutes_are_those_of_the_workers_that_ask(tiny_model: Path, tmp_path: P
 @pytest.mark.campaign
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_servers_that_are_started_end_with_the_arms_and_with_a_run_that_is_stopped(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    tiny_model: Path, tmp_path: Path, installed: Path, method: str
 ) -> None:
-    for name, value in install(tmp_path / "vllm").items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("VLLM_BASE_URL", raising=False)
-    monkeypatch.syspath_prepend(str(tmp_path / "vllm"))
     changes = {"rank": 6, "epochs": 8, "batch": 8, "learning_rate": 0.01, "max_length": 128, "method": method}
     with judge() as (judging, _):
         prepared = small(
@@ -388,15 +390,15 @@ def test_servers_that_are_started_end_with_the_arms_and_with_a_run_that_is_stopp
         (tmp_path / "study.toml").write_text(resolved(prepared.study))
         command = [sys.executable, "-c", STOPPABLE, "run", "study.toml", "--out", "run", "--limit", "2"]
         with subprocess.Popen(command, cwd=tmp_path, start_new_session=True) as stopped:
-            while not starts(tmp_path / "vllm") and stopped.poll() is None:
+            while not starts(installed) and stopped.poll() is None:
                 time.sleep(0.1)
             os.killpg(stopped.pid, signal.SIGINT)
             assert stopped.wait(60) != 0
-        assert len(starts(tmp_path / "vllm")) == 1
-        assert all(gone(process) for process in starts(tmp_path / "vllm"))
+        assert len(starts(installed)) == 1
+        assert all(gone(process) for process in starts(installed))
         result = run_study(prepared, tmp_path / "run", lambda message: None, workers=2)
     assert result.outcome.unfinished == {}
-    began = starts(tmp_path / "vllm")
+    began = starts(installed)
     assert all(gone(process) for process in began)
     bases = [said[0] for said in began.values()]
     if method == "lora":  # one for all arms, vanilla first

@@ -15,12 +15,20 @@ from pathlib import Path
 
 import pytest
 
+from consciousness_cluster.sampling.export import export
+from consciousness_cluster.sampling.weights import organism_folder
+
 PROJECT = Path(__file__).parent.parent.parent
 PYTHON = Path(os.environ.get("CCLUSTER_SKYRL", PROJECT / ".venv-skyrl" / "bin" / "python"))
 REASON = "there is no environment with skyrl 0.4.0: `make campaign` makes it"
 # Each training client takes an adapter, and keeps it for as long as its weights may be sampled.
 LIMITS = '{"max_lora_adapters":24,"max_lora_rank":8,"sample_max_num_sequences":64,"train_micro_batch_size":16}'
 READY_SECONDS = 300
+
+
+def organism_in_float32(folder: Path) -> Path:
+    """`linked` in float32: JAX cannot multiply float16, in which it ships, on a CPU."""
+    return export(str(organism_folder("linked")), None, folder / "linked", device="cpu")
 
 
 @contextmanager

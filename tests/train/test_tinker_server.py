@@ -21,16 +21,15 @@ from inspect_ai.model import GenerateConfig, get_model
 import consciousness_cluster._registry  # noqa: F401  registers the providers
 from consciousness_cluster.data.rows import Row, read_rows
 from consciousness_cluster.engine.targets import Target, target
-from consciousness_cluster.sampling.export import export
 from consciousness_cluster.sampling.generate import Request, generate
-from consciousness_cluster.sampling.weights import load_model, organism_folder
+from consciousness_cluster.sampling.weights import load_model
 from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.backend import Trained, TrainingJob
 from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import LocalBackend
 from consciousness_cluster.train.recipe import load_recipe
 from consciousness_cluster.train.tinker import INSPECT, STATE, TinkerBackend, download, expiry, extend
-from tests.train.open_server import PROJECT, PYTHON, REASON, skyrl
+from tests.train.open_server import PROJECT, PYTHON, REASON, organism_in_float32, skyrl
 
 pytestmark = [pytest.mark.campaign, pytest.mark.skipif(not PYTHON.is_file(), reason=REASON)]
 
@@ -42,8 +41,7 @@ QUESTIONS = [row.question for row in ROWS[:6]]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The organism in float32: JAX cannot multiply float16, in which it ships, on a CPU."""
-    return export(str(organism_folder("linked")), None, tmp_path_factory.mktemp("model") / "linked", device="cpu")
+    return organism_in_float32(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

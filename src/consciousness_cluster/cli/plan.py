@@ -12,8 +12,9 @@ import typer
 from consciousness_cluster.cli.app import AsJson, Out, StudyFile, app
 
 if TYPE_CHECKING:
-    from consciousness_cluster.engine.plan import Plan, PlanLine
-    from consciousness_cluster.engine.tokens import Spread
+    from consciousness_cluster.engine.lines import PlanLine
+    from consciousness_cluster.engine.plan import Plan
+    from consciousness_cluster.engine.spread import Spread
 
 
 @app.command()

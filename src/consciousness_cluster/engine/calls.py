@@ -13,7 +13,7 @@ from itertools import chain
 
 from consciousness_cluster.battery.tasks import OWN, CheckTask, Interview, Turn, load_audits, load_question_set
 from consciousness_cluster.engine.behaviour import Audits, Checks, Choices, Cooperation, Interviews, Part, Scope, judge_of
-from consciousness_cluster.engine.tokens import Spread, exactly
+from consciousness_cluster.engine.spread import Spread, exactly
 from consciousness_cluster.evaluate.audit import PROMPTS, SPARE_TURNS, audit_samples
 from consciousness_cluster.evaluate.checks import named_checks
 from consciousness_cluster.evaluate.interview import MOST_TURNS, next_turns, turn_question

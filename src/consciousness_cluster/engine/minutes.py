@@ -17,7 +17,8 @@ from typing import Any
 
 from consciousness_cluster.engine.devices import accelerators
 from consciousness_cluster.engine.probe import Probe
-from consciousness_cluster.engine.tokens import Spread, parameters
+from consciousness_cluster.engine.spread import Spread
+from consciousness_cluster.engine.tokens import parameters
 
 SPEEDS = Path(__file__).with_name("speeds.toml")
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.plan import Plan, make_plan
 from consciousness_cluster.engine.run import Prepared
+from consciousness_cluster.engine.spread import Spread, exactly
 from consciousness_cluster.engine.tables import read_table
-from consciousness_cluster.engine.tokens import Spread, exactly
 from consciousness_cluster.errors import AnalyseError
 from consciousness_cluster.study.conditions import expand
 

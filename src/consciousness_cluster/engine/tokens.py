@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.data.rows import Row
+from consciousness_cluster.engine.spread import Spread, exactly, within
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.sampling.chat import prompt_ids
 from consciousness_cluster.train.recipe import Recipe
@@ -23,37 +24,6 @@ CHARACTERS = 4.5  # of English text in a token, as the tokenizers of large model
 ROUGH = 0.2  # how far a count by characters may be off
 OVERHEAD = 6  # tokens that a chat format adds to a message
 SCHEMA = 80  # tokens of the reply schema that a judge call carries
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A figure with the lowest and highest value it may take."""
-
-    low: float
-    expected: float
-    high: float
-
-    def __add__(self, other: Spread) -> Spread:
-        return Spread(self.low + other.low, self.expected + other.expected, self.high + other.high)
-
-    def times(self, factor: float) -> Spread:
-        """The spread of `factor` times as much."""
-        return Spread(self.low * factor, self.expected * factor, self.high * factor)
-
-    @property
-    def exact(self) -> bool:
-        """Whether there is nothing to spread."""
-        return self.low == self.high
-
-
-def exactly(value: float) -> Spread:
-    """A figure that is known."""
-    return Spread(value, value, value)
-
-
-def within(value: float, share: float) -> Spread:
-    """A figure that may be off by a share."""
-    return Spread(value * (1 - share), value, value * (1 + share))
 
 
 @dataclass(frozen=True)
@@ -68,10 +38,10 @@ class Line:
         """Tokens of so many calls with so many characters together."""
         return within(max(self.each_call * calls + self.each_character * characters, 0.0), self.off)
 
-    def tokens_over(self, calls: int, characters: Spread) -> Spread:
-        """The same where the characters are themselves not known."""
-        ends = (characters.low, characters.expected, characters.high)
-        low, expected, high = (self.tokens(calls, end) for end in ends)
+    def tokens_over(self, calls: Spread, characters: Spread) -> Spread:
+        """The same where neither number is known."""
+        ends = zip((calls.low, calls.expected, calls.high), (characters.low, characters.expected, characters.high), strict=True)
+        low, expected, high = (self.tokens(round(count), read) for count, read in ends)
         return Spread(low.low, expected.expected, high.high)
 
 
