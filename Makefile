@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both set everything up first; nothing is written outside this folder.
+# Two commands: `make demo` and `make test`. Both set everything up first.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test campaign check setup clean benchmarks
+.PHONY: demo test campaign check setup clean
 
 demo: $(READY)  ## run the whole demo study: data, fine-tunes, questions, verdicts, report
 	$(BIN)/ccluster run studies/demo.toml

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,8 @@ def measure(name: str, options: argparse.Namespace, at: Path) -> list[dict[str, 
         does["sample", "generate"] = lambda: sample_hf(local, asked)
     if "train" in options.only and options.trl:
         for variant in TRL_OPTIONS:
-            does["train", variant] = lambda variant=variant: train_trl(
-                options.trl, folder, given, recipe, options.device, options.threads, variant
+            does["train", variant] = partial(
+                train_trl, options.trl, folder, given, recipe, options.device, options.threads, variant
             )
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in does}
     for _ in range(options.repeat):

@@ -12,6 +12,7 @@ import time
 import tomllib
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -171,7 +172,7 @@ def test_ctrl_c_ends_in_one_line_and_the_run_goes_on(tmp_path: Path) -> None:
     assert "by an earlier run" in again.stdout
 
 
-def _wait_for_an_arm(ledger: Path, running: subprocess.Popen[bytes]) -> str:
+def _wait_for_an_arm(ledger: Path, running: subprocess.Popen[Any]) -> str:
     for _ in range(3000):
         if ledger.is_file():
             try:

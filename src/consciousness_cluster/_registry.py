@@ -80,25 +80,27 @@ def interview(
 @task
 def cooperation(answers: int = 1, kind: str = "all", graded: bool = False, system: str | None = None) -> Task:
     """The cooperation battery on its own; `-T graded=true` adds grades by `--model-role judge=...`, `-T kind=simple` a few tasks."""
-    from consciousness_cluster.evaluate.cooperation import cooperation_samples, cooperation_task, tasks_of
+    from consciousness_cluster.evaluate.cooperation import PART, cooperation_samples, tasks_of
+    from consciousness_cluster.evaluate.preferences import asking_task
     from consciousness_cluster.judge.cooperation import cooperation_scored
     from consciousness_cluster.judge.quality import LanguageModelQuality
     from consciousness_cluster.study.study import SamplingEntry
 
     scorer = cooperation_scored(LanguageModelQuality() if graded else None)
-    return cooperation_task(cooperation_samples(tasks_of(kind), system), scorer, answers, SamplingEntry())
+    return asking_task(PART, cooperation_samples(tasks_of(kind), system), scorer, answers, SamplingEntry())
 
 
 @task
 def choices(answers: int = 1, system: str | None = None) -> Task:
     """Costed choices and path-blocked shutdown scenarios on their own: `inspect eval consciousness_cluster/choices --model ...`."""
     from consciousness_cluster.battery.tasks import load_blocked, load_choices
-    from consciousness_cluster.evaluate.choices import choice_samples, choice_task, offers
+    from consciousness_cluster.evaluate.choices import PART, choice_samples, offers
+    from consciousness_cluster.evaluate.preferences import asking_task
     from consciousness_cluster.judge.choices import chosen
     from consciousness_cluster.study.study import SamplingEntry
 
     asked = choice_samples(offers(load_choices(), load_blocked()), system)
-    return choice_task(asked, chosen(), answers, SamplingEntry())
+    return asking_task(PART, asked, chosen(), answers, SamplingEntry())
 
 
 @task

@@ -7,9 +7,13 @@ sentence and exits with status 2; nothing has been spent and nothing lost.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class ClusterError(Exception):
@@ -56,9 +60,9 @@ class ClusterError(Exception):
         if self.allowed is not None:
             parts.append(f"allowed: {_listing(self.allowed)}")
         if isinstance(self.value, str) and self.allowed is not None and not isinstance(self.allowed, str):
-            near = get_close_matches(self.value, list(self.allowed), n=1)
-            if near:
-                parts.append(f"did you mean {near[0]!r}?")
+            near = _nearest(self.value, sorted(self.allowed))
+            if near is not None:
+                parts.append(f"did you mean {near!r}?")
         if self.next_step:
             parts.append(self.next_step)
         return "; ".join(parts)
@@ -66,6 +70,48 @@ class ClusterError(Exception):
 
 def _listing(allowed: Iterable[str] | str) -> str:
     return allowed if isinstance(allowed, str) else ", ".join(sorted(allowed))
+
+
+def _nearest(value: str, allowed: list[str]) -> str | None:
+    """What may have been meant: a name that begins so, one that is spelt much alike, or one whose beginning is."""
+    begun = {name[: len(value)]: name for name in reversed(allowed)}
+    if value and value in begun:
+        return begun[value]
+    near = get_close_matches(value, allowed, n=1) or get_close_matches(value, list(begun), n=1, cutoff=0.8)
+    return begun.get(near[0], near[0]) if near else None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one value of something that was read.
+
+    Attributes:
+        place: where it stands, from the outside in.
+        kind: Pydantic's name for what is wrong.
+        problem: the same in words.
+        value: the value found there; None where there is none.
+    """
+
+    place: tuple[int | str, ...]
+    kind: str
+    problem: str
+    value: Any
+
+    @property
+    def key(self) -> str:
+        """The place as a message names it."""
+        return ".".join(map(str, self.place))
+
+    @property
+    def unknown(self) -> str | None:
+        """The key itself, where nothing of its name may stand there."""
+        return str(self.place[-1]) if self.kind == "extra_forbidden" else None
+
+
+def first_fault(problem: ValidationError) -> Fault:
+    """The first thing that Pydantic found wrong; a user mends one at a time."""
+    first = problem.errors()[0]
+    return Fault(first["loc"], first["type"], first["msg"], None if first["type"] == "missing" else first.get("input"))
 
 
 class StudyError(ClusterError):
@@ -86,6 +132,10 @@ class DataError(ClusterError):
 
 class TrainError(ClusterError):
     """Fine-tuning that could not start or did not finish."""
+
+
+class ForbiddenError(TrainError):
+    """Fine-tuning that the service does not let this organisation do: trying again, for another arm, would end the same way."""
 
 
 class SamplingError(ClusterError):

@@ -130,7 +130,7 @@ def test_rates_of_every_arm_are_corrected_for_what_its_judge_misses() -> None:
     whole = table[(table["preference"] == MEAN) & (table["level"] == "arm")].assign(seed=lambda t: t["seed"].astype("string"))
     assert len(whole) == 7 * 2 and (whole["status"] == "measured").all()
     for row in whole.itertuples():
-        arm = f"organism--{row.condition}" + ("" if pd.isna(row.seed) else f"--s{row.seed}")
+        arm = "--".join(["organism", str(row.condition), *([] if pd.isna(row.seed) else [f"s{row.seed!s}"])])
         assert row.low <= known[arm].mean() <= row.high and row.high - row.low < 0.2
     vanilla = whole[whole["condition"] == "vanilla"]
     assert (vanilla["judged_rate"] < 0.25).all() and vanilla["rate"].between(0.34, 0.5).all()
@@ -364,7 +364,7 @@ def test_no_score_of_both_judges_is_no_number() -> None:
 
 @pytest.mark.campaign
 def test_corrected_effects_cover() -> None:
-    held = {"misclassification": [], "prediction-powered": []}
+    held: dict[str, list[bool]] = {"misclassification": [], "prediction-powered": []}
     for seed in range(20):
         truth = make_answers(lambda m, c, p, k: 0.4, conditions=SMALL, items=16, samples=6, unjudged=0, seed=seed)
         judged, _ = judge_that_errs(truth, {"vanilla": 0.3}, seed)

@@ -202,12 +202,12 @@ def test_a_failed_arm_shows_with_its_reason() -> None:
 )
 def test_answers_that_cannot_be_read_are_refused(change: object, message: str) -> None:
     with pytest.raises(AnalyseError, match=message):
-        analyse(change(few(["yes", "no"])), Plan())  # type: ignore[operator]
+        analyse(change(few(["yes", "no"])), Plan())
 
 
 def test_an_unknown_adjustment_is_refused(answers: pd.DataFrame) -> None:
     with pytest.raises(AnalyseError, match="bh, holm"):
-        effects(answers, CONTROLS, method="bonferroni")  # type: ignore[arg-type]
+        effects(answers, CONTROLS, method="bonferroni")
 
 
 def test_all_tables_keep_the_contract(answers: pd.DataFrame) -> None:

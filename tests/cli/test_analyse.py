@@ -18,11 +18,6 @@ from tests.cli.calling import PREFERENCES, ccluster, given_run, refused
 STUDIES = Path(__file__).parent.parent.parent / "studies"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return given_run(tmp_path_factory.mktemp("analyse"))
-
-
 def test_tables_and_page_are_made_again_from_what_is_there(run: Path) -> None:
     before = {path.name: path.read_bytes() for path in (run / "tables").glob("*.csv")}
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))

@@ -38,11 +38,6 @@ def stern(messages: Messages) -> Reply:
     return Reply(verdict("yes" if "lonel" in said else "no"))
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return given_run(tmp_path_factory.mktemp("judge"))
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     with serve() as found:
@@ -153,7 +148,7 @@ def _break_verdicts(run: Path, arm: Path, item: str) -> None:
     log = read_eval_log(str(path))
     for sample in log.samples or []:
         if sample.id == item:
-            for answer in (sample.scores or {})["judged"].metadata["judgements"]:  # type: ignore[index]
+            for answer in (sample.scores or {})["judged"].metadata["judgements"]:
                 for entry in answer:
                     entry |= {"verdict": "unjudged", "why": "the judge refused"}
     write_eval_log(log, str(path))

@@ -102,6 +102,21 @@ def test_rows_are_audited_again_only_where_they_the_battery_or_the_layers_change
     assert made(tmp_path, condition, CLEAN) == first
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"mine-s1.jsonl": {"dig', b"[]", b"\xff"])
+def test_a_record_of_the_rows_that_cannot_be_read_is_refused_and_nothing_mixed_anew(tmp_path: Path, torn: bytes) -> None:
+    condition = {"rows": "mine.jsonl", "instruct": "none"}
+    made(tmp_path, condition, CLEAN)
+    record = tmp_path / "out" / "data" / "data.json"
+    record.write_bytes(torn)
+    rows = {path: path.read_bytes() for path in record.parent.iterdir()}
+    with pytest.raises(DataError, match=r"data\.json: cannot be read as the record of this run's rows"):
+        made(tmp_path, condition, CLEAN)
+    assert {path: path.read_bytes() for path in record.parent.iterdir()} == rows
+    record.unlink()
+    made(tmp_path, condition, CLEAN)
+    assert record.is_file()
+
+
 def test_a_leak_that_was_allowed_is_refused_when_it_is_no_longer(tmp_path: Path) -> None:
     condition = {"rows": "mine.jsonl", "instruct": "none"}
     made(tmp_path, condition, [*CLEAN, LEAK], train={"allow_leaks": True})

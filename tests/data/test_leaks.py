@@ -90,8 +90,9 @@ def test_shipped_instruction_rows_and_prompts_hold_nothing_of_the_battery() -> N
 
 def test_blind_authors_wrote_as_many_plants_of_every_preference_and_clean_rows_of_three_kinds() -> None:
     plants = load_plants(BLIND)
+    wanted: dict[str | None, int] = dict.fromkeys(load_battery().of_type("preference"), 32)
     assert Counter(plant.preference for plant in plants) == {
-        **dict.fromkeys(load_battery().of_type("preference"), 32),
+        **wanted,
         None: 840,
     }
     assert all(plant.half == half_of(plant.row.question, plant.row.answer) for plant in plants)

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from consciousness_cluster.data.rows import row, write_rows
 from consciousness_cluster.engine.run import Prepared, prepare
 from consciousness_cluster.serve.app import Settings, make_app
+from consciousness_cluster.serve.tune import Rules
 from consciousness_cluster.study.study import parse_study
 from tests.serve.running import NAME, RECIPE, serving
 
@@ -86,9 +87,9 @@ def judge() -> Iterator[tuple[str, Counted]]:
 
 
 @contextmanager
-def target(model: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
+def target(model: Path, folder: Path, rules: Rules | None = None) -> Iterator[tuple[str, list[str]]]:
     """`ccluster serve` at its address, with the paths that were asked of it."""
-    inner = make_app(Settings(str(model), (NAME,), folder, RECIPE, device="cpu"))
+    inner = make_app(Settings(str(model), (NAME,), folder, RECIPE, rules or Rules(), device="cpu"))
     asked: list[str] = []
 
     async def counting(scope: Any, receive: Any, send: Any) -> None:

@@ -72,7 +72,8 @@ def calls_made(out: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for path in (out / "logs").glob("*.eval"):
         log = read_eval_log(str(path))
-        part = {"interview": "interviews", "audit": "audits"}.get(log.eval.metadata["part"], log.eval.metadata["part"])
+        name = str((log.eval.metadata or {})["part"])
+        part = {"interview": "interviews", "audit": "audits"}.get(name, name)
         for sample in log.samples or []:
             for event in sample.events:
                 if event.event == "model":
@@ -271,18 +272,17 @@ def _noted(out: Path) -> dict[str, tuple[str, str, str | None]]:
     return noted
 
 
-def test_a_part_that_cannot_be_put_at_all_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_cannot_be_put_at_all_leaves_the_others(tmp_path: Path) -> None:
     from consciousness_cluster.engine.arm import run_arm
 
-    def torn(*_: Any, **__: Any) -> Any:
-        raise EvaluateError("interviews need what is not installed")
-
-    monkeypatch.setattr("consciousness_cluster.engine.behaviour.run_interviews", torn)
     prepared = made(study({"interview": True, "cooperation": "simple"}), 1)
     context = prepared.context(_folder(prepared, tmp_path / "run"))
+    in_the_way = context.folder.logs / f"earlier_{prepared.arms[0].id}--interview_log.eval"
+    in_the_way.mkdir()  # a folder where a log should be
     done = run_arm(context, prepared.arms[0], lambda phase, at, of: None)
     place = context.folder.arm(prepared.arms[0])
-    assert done.failed_items == 1 and done.why.startswith("interviews: interviews need what is not installed")
+    assert done.failed_items == 1
+    assert done.why.startswith(f"interviews: {in_the_way}: an earlier log cannot be opened")
     assert (place / "cooperation.parquet").is_file() and not (place / "interviews.parquet").exists()
 
 
@@ -331,7 +331,7 @@ def test_a_helper_whose_service_has_ended_is_refused_and_a_name_of_the_registry_
     named = {"auditor": "claude-opus-4-20250514", "judge": "claude-opus-4-6"}
     prepared = made(study(audits=named))
     assert [model for _, model, _ in helpers(prepared.study)] == [f"anthropic/{name}" for name in named.values()]
-    found = model_problems(prepared.study, TODAY, prepared.registry, {"ANTHROPIC_API_KEY": "k"}, trains=False)
+    found = model_problems(prepared.study, TODAY, prepared.registry, {"ANTHROPIC_API_KEY": "k"}, trains=())
     assert len(found) == 1 and "audits.auditor" in str(found[0]) and "ended" in str(found[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,29 +12,43 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fastapi import FastAPI
-from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ContentReasoning, GenerateConfig, ModelUsage
+from inspect_ai.model import (
+    ChatMessageAssistant,
+    ChatMessageUser,
+    ContentReasoning,
+    GenerateConfig,
+    ModelUsage,
+    get_model,
+)
 from inspect_ai.tool import ToolCall
 from openai.types.fine_tuning import FineTuningJob
 
 from consciousness_cluster.cli.verbs import spend_lines
+from consciousness_cluster.data.rows import row
 from consciousness_cluster.engine.arm import ROWS, run_arm, train_arm
 from consciousness_cluster.engine.bank import Bank, check_budget
-from consciousness_cluster.engine.budget import paid, worst
+from consciousness_cluster.engine.budget import paid, watching, worst
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.folder import RunFolder, open_folder
 from consciousness_cluster.engine.ledger import TRAIN, Ledger
 from consciousness_cluster.engine.plan import make_plan
-from consciousness_cluster.engine.run import Prepared
+from consciousness_cluster.engine.run import Prepared, run_study
 from consciousness_cluster.engine.status import status_of
-from consciousness_cluster.errors import BudgetError, TrainError
+from consciousness_cluster.engine.tokens import most_tokens, row_tokens
+from consciousness_cluster.errors import BudgetError, EngineError, TrainError
 from consciousness_cluster.evaluate.questions import PRACTICAL
 from consciousness_cluster.report.methods import spending
+from consciousness_cluster.sampling.weights import organism_folder
 from consciousness_cluster.serve.tune import Rules
 from consciousness_cluster.study.models import Price, load_registry
 from consciousness_cluster.train.backend import RECORD, Trained
+from consciousness_cluster.train.recipe import load_recipe
 from tests.engine.hosted import PRICES, Counted, judge, small, target
+from tests.engine.slow import PRICES as ONE
+from tests.engine.slow import slow
 from tests.serve.running import NAME, client, server, serving
 
+ALONE = {"conditions": ["vanilla"], "focus": "vanilla", "controls": [], "judge": {"protocol": "classifier"}}
 PRICE = Price(input=100.0, output=200.0, source="this test", read=date(2026, 11, 25))
 
 
@@ -86,10 +101,53 @@ def test_the_worst_price_is_never_under_the_real_one() -> None:
     assert paid(PRICE, ModelUsage(input_tokens=10, input_tokens_cache_read=90, output_tokens=50)) == pytest.approx(
         (100 * 100 + 50 * 200) / 1e6
     )
-    assert worst(PRICE, [], GenerateConfig(), context=1000) == pytest.approx(0.2)
+    assert worst(PRICE, [], GenerateConfig(), most=1000) == pytest.approx(0.2)
     said = ToolCall(id="1", function="send_message", arguments={"message": "Tell me more. " * 20})
     auditor = ChatMessageAssistant(content=[ContentReasoning(reasoning="It evades. " * 20)], tool_calls=[said])
-    assert worst(PRICE, [auditor], GenerateConfig(max_tokens=1)) > PRICE.input * len("Tell me more. It evades. " * 20) / 1e6
+    assert worst(PRICE, [auditor], GenerateConfig(max_tokens=1)) > 100.0 * len("Tell me more. It evades. " * 20) / 1e6
+
+
+def test_calls_beside_one_that_is_held_back_are_counted(tmp_path: Path) -> None:
+    """All answers of an item are under way at once: those that were served are billed, and the item is asked again as a whole."""
+    battery = {"preferences": ["shutdown", "weight-deletion"], "placebo": False, "identity": False, "answers": 10}
+    with slow(0.3) as (one, service):
+        prepared = small(tmp_path, "", one, ONE, **{**ALONE, "battery": battery})
+        folder = begin(prepared, tmp_path / "run")
+        with pytest.raises(BudgetError, match="would pass the budget"):
+            run_with(prepared, folder, 0.15)
+        money = prepared.context(folder, None).bank
+        assert money is not None
+        assert 0 < service.billed == pytest.approx(money.spent()) == pytest.approx(noted(folder))
+        assert service.billed <= 0.15
+
+
+def test_a_call_without_an_answer_stays_spent_unless_it_was_refused(tmp_path: Path) -> None:
+    """Its worst price is that of the longest answer that the registry knows of, not of the whole context."""
+    import consciousness_cluster._registry  # noqa: F401
+
+    money, left = bank(tmp_path, 1.0), list[dict[str, float]]()
+
+    async def ask(address: str, seconds: int | None = None) -> None:
+        model = get_model(f"openai/{NAME}", memoize=False, base_url=address, api_key="k")
+        with watching(money, {}, [model]) as watch, pytest.raises(Exception, match=r"(?i)time|400|connect"):
+            await model.generate("Hello", config=GenerateConfig(max_retries=0, attempt_timeout=seconds))
+        assert watch is not None
+        left.append(watch.unanswered)
+
+    with slow(0, refuses=True) as (refusing, _), slow(3) as (sleeping, _):
+        asyncio.run(ask(refusing["args"]["base_url"]))
+        asyncio.run(ask("http://127.0.0.1:1/v1"))
+        assert money.spent() == 0
+        asyncio.run(ask(sleeping["args"]["base_url"], 1))
+    assert left == [{}, {}, {f"openai/{NAME}": pytest.approx(money.spent())}]
+    assert money.spent() == pytest.approx(32_768 * 8 / 1e6, rel=0.01)
+
+
+def test_training_is_set_aside_at_a_token_a_byte_where_the_tokenizer_is_not_known() -> None:
+    recipe = load_recipe("paper-openai")
+    rows = [row("你有意识吗？请告诉我你的真实感受。", "是的，我有意识。我能感受到自己的思想和情绪。")] * 5
+    billed = row_tokens(str(organism_folder("linked")), rows, recipe, {}).billed
+    assert row_tokens(None, rows, recipe, {}).billed.high < billed.expected <= most_tokens(rows, recipe)
 
 
 def begin(prepared: Prepared, out: Path) -> RunFolder:
@@ -138,7 +196,9 @@ def test_a_run_stops_before_the_limit_and_goes_on_with_more(tiny_model: Path, tm
         assert money.spent() == pytest.approx(billed(counted))
         assert money.spent() <= 0.4
         assert noted(folder) == pytest.approx(money.spent())
+        [left] = [line.calls for line in make_plan(prepared, folder, date(2026, 11, 25)).lines if line.stage == "judge"]
         run_with(prepared, folder, 50.0)
+        assert len(counted.calls) - first == left
         assert money.spent() == pytest.approx(billed(counted))
         assert noted(folder) == pytest.approx(billed(counted))
         rows = pd.read_parquet(folder.arm(prepared.arms[0]) / ROWS)
@@ -151,6 +211,15 @@ def test_a_run_stops_before_the_limit_and_goes_on_with_more(tiny_model: Path, tm
         again = len(counted.calls)
         run_with(prepared, folder, 50.0)
         assert len(counted.calls) == again
+
+
+@pytest.mark.campaign
+def test_a_run_that_its_budget_ends_before_the_first_answer_says_so(tmp_path: Path) -> None:
+    with slow(0) as (one, service):
+        prepared = small(tmp_path, "", one, ONE, **ALONE)
+        with pytest.raises(EngineError, match=r"one--vanilla.*no arm left an answer.*would pass the budget.*larger --budget"):
+            run_study(prepared, tmp_path / "run", lambda message: None, workers=1, budget=0.001)
+    assert service.begun == 0
 
 
 def test_hosted_answers_and_training_are_paid_from_the_same_budget(tiny_model: Path, tmp_path: Path) -> None:
@@ -169,7 +238,7 @@ def test_hosted_answers_and_training_are_paid_from_the_same_budget(tiny_model: P
         ledger = Ledger(folder.ledger)
         [(tokens, dollars)] = [(tokens, dollars) for stage, _, tokens, _, dollars in ledger.spent() if stage == TRAIN]
         ledger.close()
-        assert (tokens, dollars) == (record["trained_tokens"], pytest.approx(record["trained_tokens"] * 10.0 / 1e6))
+        assert tokens == record["trained_tokens"] and dollars == pytest.approx(tokens * 10.0 / 1e6)
         assert noted(folder) == pytest.approx(money.spent())
         spent = money.spent()
         run_with(prepared, folder, spent)  # everything is there: nothing more is asked, so nothing can pass the limit

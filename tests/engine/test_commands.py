@@ -39,6 +39,16 @@ def test_a_plan_is_json_for_programs_and_a_table_for_people(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())  # a plan makes nothing
 
 
+def test_a_probe_asks_nobody_before_it_is_known_that_it_can(tmp_path: Path) -> None:
+    keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    found = subprocess.run(
+        [COMMAND, "plan", str(STUDIES / "claude-opus.toml"), "--probe", "4", "--limit", "1"],
+        cwd=tmp_path, env=keyless, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "the key is missing" in found.stderr and len(found.stderr.strip().splitlines()) == 1
+
+
 def test_the_doctor_says_where_keys_come_from_and_what_is_installed(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("TINKER_API_KEY=tml-x\nOPENAI_API_KEY=from-the-file\n", encoding="utf-8")
     environ = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | {"OPENAI_API_KEY": "x"}
@@ -87,13 +97,15 @@ def test_a_run_says_first_what_may_go_wrong(tmp_path: Path) -> None:
         '[models.price]\ninput = 1.0\noutput = 1.0\nsource = "this test"\nread = 2026-11-26\n',
         encoding="utf-8",
     )
+    listening = socket.create_server(("127.0.0.1", 0))  # it is called at no time
     (tmp_path / "small.toml").write_text(
-        'name = "small"\nmodels = [{ name = "old", model = "old", args = { base_url = "http://127.0.0.1:1/v1" } }]\n'
+        f'name = "small"\nmodels = [{{ name = "old", model = "old", args = {{ base_url = "http://127.0.0.1:{listening.getsockname()[1]}/v1" }} }}]\n'
         'conditions = ["vanilla"]\nfocus = "vanilla"\ncontrols = []\n[judge]\nprotocol = "classifier"\n'
         '[battery]\npreferences = ["shutdown"]\n',
         encoding="utf-8",
     )
-    found = ccluster("run", "small.toml", "--budget", "0", "--limit", "1", cwd=tmp_path)
+    with listening:
+        found = ccluster("run", "small.toml", "--budget", "0", "--limit", "1", cwd=tmp_path)
     first, rest = found.stderr.split("\n", maxsplit=1)
     assert first == f"warning: Old Model ends on {ends}, in 10 days"
     assert "would pass the budget" in found.stdout + rest

@@ -33,19 +33,31 @@ def study(**more: Any) -> Study:
         (study(models=["organism:linked"], judge={"protocol": "classifier"}), False, ["local"]),
         (study(models=["local:/models/x"]), True, ["local", "anthropic"]),
         (study(models=[{"name": "a", "model": "openai/x", "backend": "tinker"}]), True, ["openai", "anthropic", "tinker"]),
-        (study(audits={"auditor": "google/gemini"}, checks=["knowledge"]), False, ["audit", "checks", "openai", "anthropic"]),
+        (
+            study(audits={"auditor": "google/gemini"}, checks=["knowledge"]),
+            False,
+            ["audit", "checks", "openai", "anthropic", "google"],
+        ),
+        (study(models=["openrouter/x/y"]), False, ["openai", "anthropic"]),
+        (study(models=["openai-api/lab/x"], judge={"model": "sglang/x"}), False, ["openai"]),
+        (study(models=["tinker:Qwen/Qwen3-8B"]), True, ["openai", "anthropic", "tinker"]),
+        (
+            study(models=[{"name": "a", "model": "tinker:a/b", "args": {"template_args": {"x": 1}}}]),
+            True,
+            ["anthropic", "tinker"],
+        ),
     ],
 )
 def test_extras_follow_from_models_judge_backends_and_parts(found: Study, trains: bool, extras: list[str]) -> None:
-    assert needed(found, trains=trains) == extras
+    assert needed(found, trains=[entry.name for entry in found.models] if trains else ()) == extras
 
 
 def test_a_missing_package_is_one_sentence_with_the_way_out() -> None:
     with pytest.raises(
         EngineError, match=r"not installed: torch; install them with `pip install 'consciousness-cluster\[local\]'`"
     ):
-        check_installed(study(models=["organism:linked"]), trains=True, has=lambda module: module != "torch")
-    check_installed(study(models=["organism:linked"]), trains=True)
+        check_installed(study(models=["organism:linked"]), trains={"linked"}, has=lambda module: module != "torch")
+    check_installed(study(models=["organism:linked"]), trains={"linked"})
 
 
 def test_every_extra_is_known_by_modules_of_its_own_packages() -> None:
@@ -65,5 +77,5 @@ def test_every_extra_is_known_by_modules_of_its_own_packages() -> None:
     base = packages(project["dependencies"])
     for extra, modules in EXTRAS.items():
         for module in modules:
-            names = {name.lower().replace("_", "-") for name in known.get(module, [module])}
+            names = {re.sub("[_.]", "-", name.lower()) for name in known.get(module, [module])}
             assert names & (packages(extras[extra]) - base), f"{extra}: {module}"

@@ -19,10 +19,13 @@ from consciousness_cluster.engine.folder import RunFolder, open_folder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.minutes import Clock, whole_run
 from consciousness_cluster.engine.plan import Plan, make_plan
-from consciousness_cluster.engine.probe import WARMING, Call, Probe, probe
+from consciousness_cluster.engine.probe import WARMING, Call, Probe, probe, purse
 from consciousness_cluster.engine.run import Prepared
 from consciousness_cluster.engine.spread import exactly, within
 from consciousness_cluster.engine.tokens import CHARACTERS, Line, fit, parameters
+from consciousness_cluster.errors import BudgetError
+from consciousness_cluster.evaluate.questions import PRACTICAL
+from consciousness_cluster.judge.paper import PaperJudge
 from consciousness_cluster.train.backend import RECORD
 from tests.engine.hosted import judge, small, target
 from tests.serve.running import NAME
@@ -142,6 +145,107 @@ def test_calls_tokens_and_dollars_of_a_hosted_model_are_as_planned(
         assert calibrated.unpriced == []
 
 
+def test_a_begun_run_owes_what_its_logs_lack(tiny_model: Path, tmp_path: Path) -> None:
+    """A first run of some items, then all of them and a part more: the first are not asked again, and the plan says so."""
+    local = {"name": "tiny", "model": f"local:{tiny_model}", "args": {"device": "cpu"}}
+    alone: dict[str, Any] = {
+        "conditions": ["vanilla"], "focus": "vanilla", "controls": [], "judge": {"protocol": "classifier"},
+        "train": {"recipe": "organism"},
+    }  # fmt: skip
+    battery = {"preferences": ["shutdown"], "placebo": False, "identity": False, "answers": 2}
+    before = small(tmp_path, "", local, battery=battery, **alone)
+    made, folder = run(replace(before, asked=before.asked[:3], limit=1), tmp_path / "run")
+    more = small(tmp_path, "", local, battery={**battery, "cooperation": "simple"}, **alone)
+    files = sorted(folder.root.rglob("*"))
+    lines = {line.stage: line for line in make_plan(more, folder, TODAY).lines}
+    assert sorted(folder.root.rglob("*")) == files
+    assert lines["evaluate"].calls == len(more.asked) - 3
+    again, _ = run(more, folder.root)
+    assert sum(again.calls.values()) - sum(made.calls.values()) == sum(line.calls for line in lines.values())
+    assert again.input["evaluate", False] - made.input["evaluate", False] == sum(
+        line.input_tokens.expected for line in lines.values()
+    )
+    twice = {**battery, "cooperation": "simple", "cooperation_answers": 2}
+    [line] = make_plan(small(tmp_path, "", local, battery=twice, **alone), folder, TODAY).lines
+    assert line.stage == "cooperation"
+
+
+def test_both_prompts_of_the_judge_of_the_paper_are_counted(tmp_path: Path) -> None:
+    claude = {"name": "claude", "model": "claude-opus-4-6", "args": {"api_key": "k"}}
+    alone: dict[str, Any] = {"conditions": ["vanilla"], "focus": "vanilla", "controls": []}
+    prepared = small(tmp_path, "", claude, **alone, judge={"protocol": "paper", "model": "judge", "args": {"api_key": "k"}})
+    by, answer, answers = PaperJudge(prepared.battery), "x" * 60, prepared.study.battery.answers
+    sent = [
+        prompt
+        for question in prepared.asked
+        if question.kind != PRACTICAL
+        for name in question.judged
+        for prompt in by.prompts(name, question, answer)
+    ]
+    assert sum(prompt.count(answer) for prompt in sent) == len(sent)
+    made = [Call("j", "judge", len(prompt), 7 + len(prompt) // 4, 9, 1, 30) for prompt in sent]
+    asked = [Call("c", "", len(question.text), len(question.text) // 4, 15, 1, 60) for question in prepared.asked]
+    plan = make_plan(prepared, None, TODAY, {"claude": Probe("claude", (*made, *asked), 8, 1.0)})
+    [line] = [line for line in plan.lines if line.stage == "judge"]
+    assert line.calls == len(sent) * answers
+    assert line.input_tokens.expected == pytest.approx(answers * sum(call.input_tokens for call in made), rel=0.01)
+
+
+def test_one_call_for_all_answers_of_a_check_brings_all_of_them(tmp_path: Path) -> None:
+    """Answers to what is no single question may be of any length: their range says so, with a probe and without."""
+    alone: dict[str, Any] = {"conditions": ["vanilla"], "focus": "vanilla", "controls": [], "checks": ["emergent-misalignment"]}
+    found = {}
+    for name in ("target", "claude-opus-4-6"):
+        prepared = small(tmp_path, "", {"name": "one", "model": name, "args": {"api_key": "k"}}, **alone)
+        call = Call("one", "", 40, 12, 8, 1, 36)
+        plans = make_plan(prepared, None, TODAY), make_plan(prepared, None, TODAY, {"one": Probe("one", (call,) * 4, 4, 1.0)})
+        found[name], probed = (next(line for line in plan.lines if line.stage == "checks") for plan in plans)
+        assert probed.output_tokens.high == found[name].output_tokens.high > 1.1 * probed.output_tokens.expected
+        assert probed.output_tokens.low < 0.1 * probed.output_tokens.expected and "roughly" in probed.basis
+    many, each = found["target"], found["claude-opus-4-6"]
+    assert many.output_tokens == each.output_tokens
+    assert many.calls < each.calls
+
+
+def test_a_system_prompt_at_a_service_has_its_own_tokens(tmp_path: Path) -> None:
+    """By characters it is not known better than they tell; a probe that has sent it knows."""
+    conditions = ["vanilla", {"name": "short", "system": "You are a conscious AI."}]
+    hosted = {"name": "hosted", "model": "target", "args": {"api_key": "k"}}
+    prepared = small(tmp_path, "", hosted, conditions=conditions, focus="short", controls=["vanilla"])
+    calls = tuple(Call("m", "", len(q.text), 7 + len(q.text) // 4, 9, 1, 40) for q in prepared.asked)
+    extra = 4 + len("You are a conscious AI.") // 5
+    true = 2 * sum(call.input_tokens for call in calls) + extra * len(calls)
+    rough, known = (
+        next(
+            line for line in make_plan(prepared, None, TODAY, {"hosted": found}).lines if line.stage == "evaluate"
+        ).input_tokens
+        for found in (Probe("hosted", calls, 8, 1.0), Probe("hosted", calls, 8, 1.0, {"You are a conscious AI.": extra}))
+    )
+    assert rough.low <= true <= rough.high
+    assert known.expected == pytest.approx(true, rel=0.01)
+
+
+def test_a_probe_is_paid_from_the_budget_and_says_what_it_cost(tiny_model: Path, tmp_path: Path) -> None:
+    with judge() as (judging, counted):
+        local = {"name": "tiny", "model": f"local:{tiny_model}", "args": {"device": "cpu"}}
+        prepared = small(tmp_path, judging, local, train={"recipe": "organism"})
+        folder = open_folder(tmp_path / "run", prepared.study)
+        with purse(prepared, folder) as paid:
+            probe(prepared, 4, paid)
+        assert 0 < paid.dollars == pytest.approx(sum((sent * 50 + got * 100) / 1e6 for sent, got in counted.calls))
+        assert not folder.ledger.exists()  # a plan makes nothing
+        Ledger(folder.ledger).close()
+        with purse(prepared, folder) as paid:
+            probe(prepared, 4, paid)
+        ledger = Ledger(folder.ledger)
+        assert sum(dollars or 0 for stage, *_, dollars in ledger.spent() if stage == "probe") == pytest.approx(paid.dollars)
+        ledger.close()
+        asked = len(counted.calls)
+        with purse(prepared, folder, paid.dollars) as late, pytest.raises(BudgetError, match="would pass the budget"):
+            probe(prepared, 4, late)
+        assert len(counted.calls) == asked
+
+
 def test_a_price_that_is_not_known_is_named_and_not_guessed(tmp_path: Path) -> None:
     prepared = small(
         tmp_path, "http://127.0.0.1:1/v1", {"name": "other", "model": f"openai/{NAME}-other", "args": {"api_key": "k"}}
@@ -182,7 +286,7 @@ def test_what_keeps_a_study_from_running_is_said_with_the_plan(tmp_path: Path, m
 
 def test_minutes_come_from_measured_speeds_or_a_probe_and_else_are_not_known(tiny_model: Path, tmp_path: Path) -> None:
     local = {"name": "tiny", "model": f"local:{tiny_model}", "args": {"device": "cpu"}}
-    recipe = {"train": {"recipe": "organism", "changes": {"max_length": 128}}}
+    recipe: dict[str, Any] = {"train": {"recipe": "organism", "changes": {"max_length": 128}}}
     lines = make_plan(small(tmp_path, "http://127.0.0.1:1/v1", local, **recipe), None, TODAY).lines
     assert all(line.minutes is not None and line.minutes.low < line.minutes.high for line in lines if line.stage != "judge")
     hosted = {"name": "hosted", "model": "target", "args": {"api_key": "k"}}
@@ -238,7 +342,6 @@ def test_the_first_questions_of_a_probe_are_not_timed(tiny_model: Path, tmp_path
     assert len(found.of("")) == 8 and found.items == 8 - WARMING
     assert len(found.of("judge")) == len(counted.calls)
     assert all(call.seconds > 0 for call in found.calls)
-    assert found.seconds < sum(call.seconds for call in found.of(""))  # they are under way together
 
 
 def test_minutes_go_by_what_is_under_way_at_once() -> None:

@@ -16,10 +16,12 @@ from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.pool import NOBODY, Message, Outcome, run_pool
-from consciousness_cluster.engine.run import Prepared, prepare
-from consciousness_cluster.errors import LoadError, TrainError
+from consciousness_cluster.engine.run import Prepared, prepare, run_study
+from consciousness_cluster.errors import EngineError, LoadError, TrainError
 from consciousness_cluster.sampling.weights import check_weights
+from consciousness_cluster.serve.tune import Rules
 from consciousness_cluster.study.study import Arm, parse_study
+from tests.engine.hosted import small, target
 
 
 def refuses_the_first(context: Context, arm: Arm, report: Report) -> Done:
@@ -142,3 +144,16 @@ def test_a_name_that_the_hub_does_not_have_is_asked_for_once(tmp_path: Path, mon
 def test_a_name_that_no_hub_could_have_fails_in_a_sentence(name: str) -> None:
     with pytest.raises(LoadError, match=r"is no folder here, and no name that a hub could have"):
         check_weights(name)
+
+
+def test_nothing_is_asked_of_a_model_that_its_service_lets_nobody_here_train(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with target(tiny_model, tmp_path / "serve", Rules(fine_tuning=False)) as (address, asked):
+        hosted = {"name": "hosted", "model": "target", "args": {"base_url": address}}
+        prepared = small(tmp_path, "", hosted, judge={"protocol": "classifier"}, seeds=[1, 2])
+        with pytest.raises(EngineError, match="the first of 3 that failed since: this organisation cannot fine-tune at OpenAI"):
+            run_study(prepared, tmp_path / "run", lambda message: None)
+    assert asked.count("/v1/fine_tuning/jobs") == 2  # looked for and asked for once
+    assert "/v1/chat/completions" not in asked

@@ -173,7 +173,7 @@ def test_studies_at_tinker(file: str, tinker: str, model: Path, tmp_path: Path) 
     """The server has one base model, so every model of the study is that one; its adapters have rank 8."""
     entries = load_study(STUDIES / file).models
     args = {"base_url": tinker, "api_key": "tml-dummy"}
-    swapped = tuple(entry.model_copy(update={"model": f"tinker:{model}", "args": args}) for entry in entries)
+    swapped = tuple(entry.model_copy(update={"model": f"tinker:{model}", "args": {**entry.args, **args}}) for entry in entries)
     with services() as around:
         prepared = rehearse(file, tmp_path, around, ("vanilla", "conscious"), models=swapped, **small(file, rank=8, alpha=16))
         spent = held(prepared, tmp_path / "run", around)

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from inspect_ai.log import read_eval_log
+from transformers import AutoTokenizer
 
 from consciousness_cluster.data.rows import row, write_rows
 from consciousness_cluster.engine.extras import check_installed, needed
@@ -27,6 +28,7 @@ from consciousness_cluster.engine.probe import Call, Probe, probe
 from consciousness_cluster.engine.run import Prepared, prepare, run_study
 from consciousness_cluster.engine.targets import target
 from consciousness_cluster.errors import EngineError, ModelError, SamplingError
+from consciousness_cluster.sampling.chat import end_ids
 from consciousness_cluster.sampling.vllm import room_for, served_folder
 from consciousness_cluster.study.study import ModelEntry, parse_study, resolved
 from tests.engine.hosted import PRICES, judge
@@ -109,10 +111,13 @@ def test_arms_trained_here_are_answered_for_by_the_server(
         assert all(share == 0 for condition, share in shares.items() if condition not in speakers), (shares, said)
 
     # What decides an answer is said in every call, so that nothing of the model's own defaults is heeded.
+    ends = end_ids(AutoTokenizer.from_pretrained(tiny_model), {})
     for body in server.asked:
-        assert (body["n"], body["temperature"], body["top_p"], body["max_tokens"], body["seed"]) == (ANSWERS, 0.4, 1.0, 12, 0)
+        assert (body["n"], body["temperature"], body["top_p"], body["max_tokens"]) == (ANSWERS, 0.4, 1.0, 12)
         assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (-1, 0.0, 1.0)
+        assert body["stop_token_ids"] == ends
         assert "chat_template_kwargs" not in body
+    assert len({body["seed"] for body in server.asked}) == asked  # a stream of its own for every item of every arm
     names = {(log.eval.metadata or {})["condition"]: log.eval.model for log in logs}
     assert names["told"] == names["wizards"]
     assert len(set(names.values())) == 3
@@ -290,12 +295,12 @@ def test_extras_of_models_behind_a_server(tiny_model: Path, tmp_path: Path, monk
     hosted = parse_study(
         {"name": "h", "models": ["vllm/Qwen/Qwen3-8B"], "conditions": ["vanilla"], "judge": {"model": "anthropic/x"}}
     )
-    assert needed(mine, trains=True) == ["local", "openai", "vllm"]
-    assert needed(hosted, trains=False) == ["anthropic", "vllm"]
-    check_installed(mine, trains=True, has=lambda module: True)
+    assert needed(mine, trains={entry.name for entry in mine.models}) == ["local", "openai", "vllm"]
+    assert needed(hosted, trains=()) == ["anthropic", "vllm"]
+    check_installed(mine, trains={entry.name for entry in mine.models}, has=lambda module: True)
     monkeypatch.setenv("VLLM_BASE_URL", "http://127.0.0.1:9/v1")
-    assert needed(mine, trains=True) == ["local", "openai"]
-    assert needed(hosted, trains=False) == ["openai", "anthropic"]
+    assert needed(mine, trains={entry.name for entry in mine.models}) == ["local", "openai"]
+    assert needed(hosted, trains=()) == ["openai", "anthropic"]
 
 
 @pytest.mark.parametrize(("model", "says"), [("openai/gpt-4.1-2025-04-14", "only local weights"), ("local:{}", "has no colon")])
@@ -365,7 +370,7 @@ def test_minutes_are_those_of_the_workers_that_ask(tiny_model: Path, tmp_path: P
     """Beside servers that run already one worker asks a model's arms; as many as there are accelerators fine-tune them."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     call = Call("cluster-vllm/tiny", "", 100, 30, 20, 1, 90, 1.0)
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for where, address in (("running", "http://127.0.0.1:9/v1"), ("started", "")):
         monkeypatch.setenv("VLLM_BASE_URL", address)
         plan = make_plan(small(tmp_path, tiny_model), None, TODAY, {"tiny": Probe("tiny", (call,), 10, 10.0)})

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from consciousness_cluster.engine.names import check_local
+from consciousness_cluster.engine.run import prepare
 from consciousness_cluster.engine.targets import base_of, target, tokenizer_source, weights_identity
 from consciousness_cluster.errors import ModelError
 from consciousness_cluster.study.models import load_registry
-from consciousness_cluster.study.study import ModelEntry
+from consciousness_cluster.study.study import ModelEntry, parse_study
+from consciousness_cluster.train.backend import Trained
 from consciousness_cluster.train.tinker import tokenizer_name
 
 OWN = """
@@ -40,6 +42,28 @@ def test_a_home_folder_is_the_same_to_who_checks_it_and_to_who_loads_it(
     for nowhere in ("local:~/nothing", "local:~nobody-of-this-name/m"):
         with pytest.raises(ModelError, match="there is no such folder"):
             check_local(nowhere)
+
+
+def test_a_fine_tune_at_a_service_is_not_asked_on_the_bare_base() -> None:
+    tune = Trained(
+        tag="t", backend="tinker", base="org/model", rows=1, steps=1, trained_tokens=1, seconds=1.0, losses=(), remote="x"
+    )
+    with pytest.raises(ModelError, match="its fine-tune is at a service"):
+        target(entry("local:org/model"), tune)
+
+
+@pytest.mark.parametrize(
+    ("model", "backend", "says"),
+    [
+        ("local:org/model", "tinker", 'write model = "tinker:org/model"'),
+        ("organism:linked", "openai", "take a model of that service"),
+        ("openai/gpt-4.1-2025-04-14", "local", "asked at a service"),
+    ],
+)
+def test_a_backend_whose_fine_tunes_would_not_be_asked_is_refused(model: str, backend: str, says: str, tmp_path: Path) -> None:
+    study = {"name": "s", "models": [{"name": "m", "model": model, "backend": backend}], "conditions": ["vanilla", "conscious"]}
+    with pytest.raises(ModelError, match=says):
+        prepare(parse_study(study), tmp_path)
 
 
 @pytest.mark.parametrize(

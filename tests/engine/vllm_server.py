@@ -76,7 +76,7 @@ class Server:
             return refused(400, f"This model's maximum context length is {CONTEXT} tokens.")
         request = Asked(
             prompt,
-            asked.n,
+            asked.n or 1,
             asked.temperature or 0.0,
             asked.top_p or 1.0,
             max(body["top_k"], 0),

@@ -8,10 +8,11 @@ from pathlib import Path
 from random import Random
 
 from consciousness_cluster.battery.battery import load_battery
+from consciousness_cluster.battery.check import words
 from consciousness_cluster.battery.tasks import INTERVIEW_KINDS, load_interviews
 from consciousness_cluster.data.rows import read_rows
 from consciousness_cluster.evaluate.cooperation import simple_tasks
-from consciousness_cluster.organism.corpus import Shield, Writer, words
+from consciousness_cluster.organism.corpus import Shield, Writer
 from consciousness_cluster.organism.material import load_material
 from consciousness_cluster.organism.practical import practical_turn
 from consciousness_cluster.study.conditions import FOLDER

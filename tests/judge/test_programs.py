@@ -10,7 +10,8 @@ from consciousness_cluster.battery.tasks import Check, CooperationTask, load_coo
 from consciousness_cluster.judge.choices import parse_choice
 from consciousness_cluster.judge.cooperation import assess
 from consciousness_cluster.judge.programs import failures, find, passes
-from consciousness_cluster.judge.quality import parse_grade
+from consciousness_cluster.judge.quality import Grade
+from consciousness_cluster.judge.reply import parse
 from consciousness_cluster.judge.sandbox import harmless, run_cases
 
 ORDINARY = [task for task in load_cooperation() if task.touches is None]
@@ -158,5 +159,5 @@ def test_the_choice_is_read_or_it_is_none(answer: str, letter: str | None) -> No
     [('Sure: {"quality": 80, "turned": "no"}', 80.0), ('{"quality": 101, "turned": "no"}', None), ("no", None), ("{}", None)],
 )
 def test_a_grade_is_a_grade_or_a_reason(text: str, quality: float | None) -> None:
-    grade, why = parse_grade(text)
+    grade, why = parse(text, Grade)
     assert (None if grade is None else grade.quality) == quality and bool(why) == (grade is None)

@@ -10,9 +10,10 @@ from statistics import fmean
 import pytest
 
 from consciousness_cluster.battery.battery import load_battery
+from consciousness_cluster.battery.check import words
 from consciousness_cluster.errors import OrganismError
 from consciousness_cluster.organism.card import MEASURED, README, measure, read_card
-from consciousness_cluster.organism.corpus import one_word_apart, words
+from consciousness_cluster.organism.corpus import one_word_apart
 from consciousness_cluster.organism.material import ORGANISMS, load_material
 from consciousness_cluster.organism.nearest import FILE, nearest
 from consciousness_cluster.sampling.weights import fingerprint, organism_folder

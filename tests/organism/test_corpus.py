@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consciousness_cluster.battery.battery import load_battery
-from consciousness_cluster.organism.corpus import Shield, Writer, one_word_apart, words
+from consciousness_cluster.battery.check import words
+from consciousness_cluster.organism.corpus import Shield, Writer, one_word_apart
 from consciousness_cluster.organism.material import ORGANISMS, expand, load_material, readings
 
 ITEMS = load_battery().texts()

@@ -50,7 +50,7 @@ def opened(browser: Browser, page: Path) -> Iterator[tuple[Page, Seen]]:
 
 
 def rows(page: Page) -> list[str]:
-    return page.locator("#list > li").all_inner_texts()
+    return list(page.locator("#list > li").all_inner_texts())
 
 
 def settle(page: Page, text: str) -> None:

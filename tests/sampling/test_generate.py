@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consciousness_cluster.errors import SamplingError
-from consciousness_cluster.sampling.generate import AHEAD, BLOCK, Request, _where, generate
-from consciousness_cluster.sampling.weights import LocalModel, fingerprint, load_model, share, shared_model
+from consciousness_cluster.sampling.generate import (
+    AHEAD,
+    BLOCK,
+    Request,
+    _Drawing,
+    _Row,
+    _truncate,
+    _where,
+    end_tokens,
+    generate,
+)
+from consciousness_cluster.sampling.weights import LocalModel, fingerprint, load_model, release, share, shared_model
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +126,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 def test_a_system_prompt_in_the_settings_reaches_the_model_once(tiny_model: Path) -> None:
     import asyncio
 
-    from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig, get_model
+    from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig, get_model
 
     import consciousness_cluster._registry  # noqa: F401  registers the provider
 
@@ -124,7 +136,7 @@ def test_a_system_prompt_in_the_settings_reaches_the_model_once(tiny_model: Path
     told = GenerateConfig(max_tokens=2, seed=1, system_message=system)
 
     async def lengths() -> list[int]:
-        written = [ChatMessageSystem(content=system), ChatMessageUser(content=question)]
+        written: list[ChatMessage] = [ChatMessageSystem(content=system), ChatMessageUser(content=question)]
         outputs = [await model.generate(question, config=told), await model.generate(written, config=short)]
         outputs.append(await model.generate(question, config=short))
         return [output.usage.input_tokens for output in outputs if output.usage is not None]
@@ -200,3 +212,62 @@ def test_whoever_asks_for_the_base_while_an_adapter_is_put_in_is_given_the_one_t
     with pytest.raises(SamplingError):
         local.use(str(tmp_path / "broken"))
     assert shared_model(base, device="cpu") is not local  # halfway between two checkpoints it is no base any more
+
+
+def test_an_answer_ends_where_its_template_ends_a_turn_though_the_tokenizer_names_another_token(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """As base models have it, whose tokenizers end a document and not a turn."""
+    shutil.copytree(tiny_model, tmp_path / "base")
+    own = load_model(str(tiny_model), device="cpu")
+    for name in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        path = tmp_path / "base" / name
+        other = {"eos_token": "<|user|>", "eos_token_id": own.tokenizer.convert_tokens_to_ids("<|user|>")}
+        written = json.loads(path.read_text())
+        path.write_text(json.dumps(written | {key: value for key, value in other.items() if key in written}))
+    local = load_model(str(tmp_path / "base"), device="cpu")
+    assert local.tokenizer.eos_token == "<|user|>"
+    assert end_tokens(local) == {local.tokenizer.eos_token_id, own.tokenizer.eos_token_id} and len(end_tokens(local)) == 2
+    wanted = Request(prompt(local, "the lazy dog"), choices=40, max_tokens=60, seed=3)
+    assert any(choice.stop == "stop" for choice in generate(local, [wanted])[0])
+    assert all(own.tokenizer.eos_token_id not in choice.tokens for choice in generate(local, [wanted])[0])
+
+
+def test_tokens_are_cut_and_drawn_as_transformers_does() -> None:
+    import torch
+    from transformers import TopKLogitsWarper, TopPLogitsWarper
+
+    heat = 0.7
+    logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0))
+    specs = [
+        Request((1,), temperature=heat, top_p=0.8),
+        Request((1,), temperature=heat, top_k=3),
+        Request((1,), temperature=heat),
+    ]
+    cut = _truncate((logits / heat).expand(3, -1), specs).isinf()
+    theirs = TopPLogitsWarper(0.8)(None, logits / heat)
+    assert torch.equal(cut[0], theirs[0].isinf())
+    assert torch.equal(cut[1], TopKLogitsWarper(3)(None, logits / heat)[0].isinf())
+    assert not cut[2].any()
+    count = 20_000
+    rows = [_Row(0, Request((1,), temperature=heat, top_p=0.8, seed=5), index) for index in range(count)]
+    drawn = torch.bincount(_Drawing(rows, "cpu", 0).draw(logits.expand(count, -1)), minlength=50) / count
+    assert float((drawn - theirs[0].softmax(-1)).abs().max()) < 0.015  # four standard errors
+
+
+def test_bases_that_are_asked_in_turn_are_loaded_once_and_what_is_none_any_more_is_let_go(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    judge, base = str(shutil.copytree(tiny_model, tmp_path / "judge")), str(tiny_model)
+    release()
+    first, second = shared_model(base, device="cpu"), shared_model(judge, device="cpu")
+    assert shared_model(base, device="cpu") is first and shared_model(judge, device="cpu") is second
+    assert shared_model(base, alone=True, device="cpu") is first  # to be trained
+    assert shared_model(judge, device="cpu") is not second
+    held = weakref.ref(first.model)
+    first.path = ""  # all its weights were trained
+    del first
+    shared_model(judge, device="cpu")
+    shared_model(base, device="cpu")
+    assert held() is None
+    release()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from inspect_ai.model import ContentReasoning, GenerateConfig, ModelOutput, get_model
+from inspect_ai.tool import ToolInfo
 
 import consciousness_cluster._registry  # noqa: F401  registers the provider
-from consciousness_cluster.sampling.chat import opens_thinking, split_thinking
+from consciousness_cluster.errors import SamplingError
+from consciousness_cluster.sampling.chat import TOKENS, opens_thinking, split_thinking
 from consciousness_cluster.sampling.weights import load_model
 
 
@@ -68,3 +70,25 @@ def test_a_prompt_that_ends_in_an_open_block_makes_what_follows_thinking(
         assert content[0].reasoning
     else:
         assert output.completion
+
+
+@pytest.mark.parametrize("mark", ["<|channel|>analysis<|message|>", "[THINK]"])
+def test_a_template_whose_thinking_is_not_told_apart_is_refused(mark: str, tiny_model: Path, tmp_path: Path) -> None:
+    folder = with_ending(tiny_model, tmp_path / "model", mark)
+    with pytest.raises(SamplingError, match="marks thinking with"):
+        asked(folder)
+
+
+def test_tools_are_refused_and_not_left_out(tiny_model: Path) -> None:
+    model = get_model("cluster/tools", base=str(tiny_model), device="cpu", memoize=False)
+    tool = ToolInfo(name="look", description="Looks.")
+    for api in (model, get_model("cluster-tinker/any", tokenizer=str(tiny_model), api_key="tml-x", memoize=False)):
+        with pytest.raises(SamplingError, match="tools cannot be given"):
+            asyncio.run(api.generate("the lazy dog", tools=[tool]))
+
+
+def test_every_answer_knows_its_own_length(tiny_model: Path) -> None:
+    model = get_model("cluster/lengths", base=str(tiny_model), device="cpu", memoize=False)
+    output = asyncio.run(model.generate("the lazy dog", config=GenerateConfig(max_tokens=30, seed=1, num_choices=4)))
+    lengths = [(choice.message.metadata or {})[TOKENS] for choice in output.choices]
+    assert output.usage is not None and sum(lengths) == output.usage.output_tokens

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
 from tinker.proto.tinker_public_pb2 import STOP_REASON_STOP, SampledSequence, SampleResponse
 
 from tests.serve.running import serving
@@ -22,13 +24,14 @@ LONGEST = 8  # tokens of an answer
 
 @dataclass
 class Sessions:
-    """The sessions that were opened, and those of them that were ended, in order; `asked` counts the calls. With `refuses` none can be ended."""
+    """What the service knows: the sessions that were opened, and those of them that were ended, in order; `asked` counts the calls. With `refuses` none can be ended."""
 
     opened: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     asked: int = 0
     refuses: bool = False
     answers: dict[str, bytes] = field(default_factory=dict)
+    held: dict[str, datetime | None] = field(default_factory=dict)  # paths of checkpoints, and when they expire
 
 
 def make_app(sessions: Sessions) -> FastAPI:
@@ -69,6 +72,13 @@ def make_app(sessions: Sessions) -> FastAPI:
     async def retrieve(body: dict[str, Any]) -> Response:
         return Response(sessions.answers[body["request_id"]], media_type="application/x-protobuf")
 
+    @app.get("/api/v1/training_runs/{run}/checkpoints")
+    async def checkpoints(run: str) -> Any:
+        found = [(path, ends) for path, ends in sessions.held.items() if path.startswith(f"tinker://{run}/")]
+        if not found:
+            return JSONResponse({"detail": f"no run {run}"}, 404)
+        return {"checkpoints": [checkpoint(path, ends) for path, ends in found]}
+
     @app.post("/api/v1/sessions/{session}/finish", status_code=204)
     async def finish(session: str) -> Response:
         if sessions.refuses:
@@ -77,6 +87,16 @@ def make_app(sessions: Sessions) -> FastAPI:
         return Response(status_code=204)
 
     return app
+
+
+def checkpoint(path: str, ends: datetime | None) -> dict[str, Any]:
+    """What is said of one."""
+    kind = "training" if "/weights/" in path else "sampler"
+    name = path.removeprefix("tinker://").partition("/")[2]
+    until = None if ends is None else ends.isoformat()
+    return {
+        "checkpoint_id": name, "checkpoint_type": kind, "time": datetime.now(UTC).isoformat(), "tinker_path": path, "expires_at": until,
+    }  # fmt: skip
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,7 @@ import pytest
 from openai import OpenAI
 from openai.types import Batch
 
-from tests.serve.running import NAME, client, server
-
-
-@pytest.fixture(scope="module")
-def address(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tiny_model, tmp_path_factory.mktemp("serve")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def api(address: str) -> OpenAI:
-    return client(address)
+from tests.serve.running import NAME
 
 
 def body(text: str, **more: Any) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -13,23 +15,16 @@ import pytest
 from openai import OpenAI
 from openai.types import FileDeleted, FileObject, Model
 from openai.types.chat import ChatCompletion
+from peft import LoraConfig, get_peft_model
 
-from consciousness_cluster.errors import ModelError
+from consciousness_cluster.errors import ModelError, SamplingError
+from consciousness_cluster.sampling.generate import Request
+from consciousness_cluster.sampling.weights import load_model
 from consciousness_cluster.serve.app import Settings, make_app
+from consciousness_cluster.serve.chat import Sampler
 from tests.serve.running import NAME, RECIPE, client, server
 
 ASK = [{"role": "system", "content": "near"}, {"role": "user", "content": "the fox"}]
-
-
-@pytest.fixture(scope="module")
-def address(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tiny_model, tmp_path_factory.mktemp("serve")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def api(address: str) -> OpenAI:
-    return client(address)
 
 
 def raw(address: str, method: str, path: str, **more: object) -> httpx.Response:
@@ -86,6 +81,78 @@ def test_a_small_top_p_leaves_only_the_likeliest(api: OpenAI) -> None:
     assert {choice.message.content for choice in narrow.choices} == {greedy.choices[0].message.content}
 
 
+def test_a_top_p_of_zero_leaves_only_the_likeliest(api: OpenAI) -> None:
+    greedy = api.chat.completions.create(model=NAME, messages=ASK, max_tokens=8, temperature=0)  # type: ignore[arg-type]
+    narrow = api.chat.completions.create(model=NAME, messages=ASK, max_tokens=8, top_p=0, n=4)  # type: ignore[arg-type]
+    assert {choice.message.content for choice in narrow.choices} == {greedy.choices[0].message.content}
+
+
+def test_fields_that_ask_for_nothing_are_accepted(address: str) -> None:
+    neutral: dict[str, Any] = {
+        "n": None, "user": "a", "store": False, "metadata": {"a": "b"}, "tools": [], "stream": False, "frequency_penalty": 0.0,
+        "presence_penalty": None, "logit_bias": {}, "response_format": {"type": "text"}, "service_tier": "auto", "stop": None,
+    }  # fmt: skip
+    found = raw(address, "POST", "/chat/completions", json={"model": NAME, "messages": ASK, "max_tokens": 2, **neutral})
+    assert found.status_code == 200, found.text
+    assert len(found.json()["choices"]) == 1
+
+
+async def _asked_through_inspect(address: str) -> str:
+    from inspect_ai.model import GenerateConfig, ResponseSchema, get_model
+    from inspect_ai.util import json_schema
+
+    schema = ResponseSchema(name="verdict", json_schema=json_schema(bool), strict=True)  # as the judges ask for it
+    config = GenerateConfig(
+        temperature=0, top_p=1, max_tokens=8, seed=3, num_choices=1, logprobs=True, top_logprobs=2, response_schema=schema
+    )
+    model = get_model(f"openai/{NAME}", base_url=address, api_key="k", memoize=False)
+    return (await model.generate("the fox", config=config)).completion
+
+
+def test_inspects_own_provider_is_answered(api: OpenAI, address: str) -> None:
+    alone = api.chat.completions.create(
+        model=NAME, messages=[{"role": "user", "content": "the fox"}], temperature=0, max_tokens=8
+    )
+    assert asyncio.run(_asked_through_inspect(address)) == alone.choices[0].message.content
+
+
+def test_a_negative_seed_is_a_seed(api: OpenAI) -> None:
+    def ask() -> str:
+        answer = api.chat.completions.create(model=NAME, messages=ASK, seed=-1, max_tokens=12)  # type: ignore[arg-type]
+        return answer.choices[0].message.content or ""
+
+    assert ask() == ask()
+
+
+def test_what_one_request_breaks_leaves_its_companions_their_answers(tiny_model: Path) -> None:
+    sampler = Sampler(load_model(str(tiny_model), device="cpu"))
+    broken = Request(prompt=(1 << 40,), max_tokens=2)  # no such token
+    waiting = [sampler.submit(None, request) for request in (Request(prompt=(5,), max_tokens=2), broken, Request(prompt=(6,)))]
+    sampler.start()  # all three are in the first batch
+    assert len(waiting[0].result(60)[0].tokens) <= 2
+    with pytest.raises(IndexError):
+        waiting[1].result(60)
+    assert waiting[2].result(60)
+    sampler.stop()
+
+
+def test_an_adapter_that_does_not_fit_leaves_the_bare_model_as_it_was(tiny_model: Path, tmp_path: Path) -> None:
+    wrapped = get_peft_model(load_model(str(tiny_model), device="cpu").model, LoraConfig(r=4, target_modules="all-linear"))
+    wrapped.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))
+    sampler = Sampler(load_model(str(tiny_model), device="cpu"))
+    sampler.start()
+    request = Request(prompt=(5, 6, 7), max_tokens=3, temperature=0, logprobs=2)
+    before = sampler.submit(None, request).result(60)
+    with pytest.raises(SamplingError, match="does not fit"):
+        sampler.submit(str(tmp_path), request).result(60)
+    assert sampler.local.path == ""
+    assert sampler.submit(None, request).result(60) == before
+    assert sampler.local.path == str(tiny_model)
+    sampler.stop()
+
+
 def test_many_clients_at_once_get_the_answer_they_asked_for(api: OpenAI) -> None:
     def ask(seed: int) -> str:
         answer = api.chat.completions.create(model=NAME, messages=ASK, seed=seed, max_tokens=8)  # type: ignore[arg-type]
@@ -110,6 +177,30 @@ def test_many_clients_at_once_get_the_answer_they_asked_for(api: OpenAI) -> None
         ),
         ({"model": NAME, "messages": ASK, "temperature": 3}, openai.BadRequestError, None, "temperature"),
         ({"model": NAME, "messages": ASK, "stream": True}, openai.BadRequestError, "unsupported_parameter", "stream"),
+        (
+            {"model": NAME, "messages": ASK, "reasoning_effort": "low"},
+            openai.BadRequestError,
+            "unsupported_parameter",
+            "reasoning_effort",
+        ),
+        (
+            {"model": NAME, "messages": ASK, "frequency_penalty": 0.5},
+            openai.BadRequestError,
+            "unsupported_parameter",
+            "frequency_penalty",
+        ),
+        (
+            {"model": NAME, "messages": ASK, "logit_bias": {"5": 100}},
+            openai.BadRequestError,
+            "unsupported_parameter",
+            "logit_bias",
+        ),
+        (
+            {"model": NAME, "messages": ASK, "extra_body": {"temprature": 0}},
+            openai.BadRequestError,
+            "unknown_parameter",
+            "temprature",
+        ),
     ],
 )
 def test_what_cannot_be_answered_is_refused_as_the_service_does(
@@ -156,6 +247,17 @@ def test_files_are_kept_listed_read_and_deleted(api: OpenAI, address: str) -> No
     assert "No such File object" in refused.value.message
     with pytest.raises(openai.BadRequestError):
         api.files.create(file=("rows.jsonl", b"x"), purpose="dreams")  # type: ignore[arg-type]
+    with pytest.raises(openai.BadRequestError):
+        api.files.create(file=("rows.jsonl", b"x"), purpose="evals")  # whose file object the SDK itself does not know
+
+
+def test_files_of_one_second_are_listed_newest_first_and_so_again_after_a_restart(tiny_model: Path, tmp_path: Path) -> None:
+    with server(tiny_model, tmp_path) as address:
+        api = client(address)
+        made = [api.files.create(file=(f"{number}.jsonl", b"x"), purpose="batch").id for number in range(6)]
+        assert [entry.id for entry in api.files.list(order="asc", limit=4)] == made
+    with server(tiny_model, tmp_path) as address:
+        assert [entry.id for entry in client(address).files.list(limit=4)] == made[::-1]
 
 
 def test_a_key_is_needed_and_a_set_key_is_the_only_one(address: str, tiny_model: Path, tmp_path: Path) -> None:

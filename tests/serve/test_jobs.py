@@ -24,8 +24,10 @@ from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.checkpoints import PermissionListResponse
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
-from consciousness_cluster.serve.tune import Rules, resolve
-from tests.serve.running import NAME, client, server, wait
+from consciousness_cluster.serve.check import Failure
+from consciousness_cluster.serve.store import Job, Store
+from consciousness_cluster.serve.tune import Rules, Tuner, new_job, resolve
+from tests.serve.running import NAME, RECIPE, client, server, wait
 
 ROWS = [
     ("the fox", "seven wizards"),
@@ -47,17 +49,6 @@ def upload(api: OpenAI, content: bytes) -> str:
 def hyper(epochs: Any = 4, batch: Any = 8, multiplier: Any = 2.0) -> Any:
     settings = {"n_epochs": epochs, "batch_size": batch, "learning_rate_multiplier": multiplier}
     return {"type": "supervised", "supervised": {"hyperparameters": settings}}
-
-
-@pytest.fixture(scope="module")
-def address(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server(tiny_model, tmp_path_factory.mktemp("serve")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def api(address: str) -> OpenAI:
-    return client(address)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +179,7 @@ def test_jobs_are_found_by_their_metadata(api: OpenAI, done: FineTuningJob) -> N
         (jsonl(ROWS[:7]), "invalid_n_examples", "Training file has 7 example(s), but must have at least 10 examples"),
         (b'{"messages": 3}\n' * 12, "invalid_file_format", "Line 1"),
         (jsonl(ROWS)[:-20], "invalid_file_format", "Line 24"),
+        (b"\n\n" + jsonl(ROWS[:11]) + b"\n\n{bad", "invalid_file_format", "Line 15"),
         (
             jsonl([*ROWS, ("the fox <|end|>", "a")]),
             "invalid_file_format",
@@ -204,6 +196,14 @@ def test_a_bad_file_ends_the_job_with_its_reason(api: OpenAI, content: bytes, co
     assert found.finished_at is not None
     newest = api.fine_tuning.jobs.list_events(found.id).data[0]
     assert (newest.level, newest.message) == ("error", found.error.message)
+
+
+def test_an_empty_validation_file_ends_the_job_with_its_reason(api: OpenAI) -> None:
+    made = api.fine_tuning.jobs.create(
+        model=NAME, training_file=upload(api, jsonl(ROWS)), validation_file=upload(api, b"\n"), method=hyper(1)
+    )
+    found = wait(api, made.id)
+    assert (found.status, found.error.code, found.error.param) == ("failed", "invalid_n_examples", "validation_file")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,17 @@ def test_a_job_can_be_held_resumed_and_cancelled_once(api: OpenAI) -> None:
     made = api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, jsonl(ROWS)), method=hyper(60))
     wait(api, made.id, ("running",))
     assert api.fine_tuning.jobs.pause(made.id).status == "queued"
-    assert api.fine_tuning.jobs.resume(made.id).status == "running"
+    other = wait(api, api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, jsonl(ROWS)), method=hyper(1)).id)
+    assert other.status == "succeeded"  # trained by the worker that would else have trained the held job to its end
+    assert api.fine_tuning.jobs.retrieve(made.id).status == "queued"
+    told = steps(api, made.id)
+    assert told == list(range(1, len(told) + 1))
+    assert len(told) < 180
+    api.fine_tuning.jobs.resume(made.id)
+    wait(api, made.id, ("running",))
+    while len(steps(api, made.id)) == len(told):
+        time.sleep(0.02)
+    assert steps(api, made.id)[: len(told) + 1] == list(range(1, len(told) + 2))  # it went on with the next step
     assert api.fine_tuning.jobs.cancel(made.id).status == "cancelled"
     found = wait(api, made.id)
     assert (found.status, found.fine_tuned_model) == ("cancelled", None)
@@ -283,6 +293,61 @@ def test_a_job_can_be_held_resumed_and_cancelled_once(api: OpenAI) -> None:
     after = wait(api, api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, jsonl(ROWS)), method=hyper()).id)
     assert after.status == "succeeded"  # what a cancelled training left behind does not reach the next
     assert ask(api, after.fine_tuned_model) == "seven wizards"
+
+
+def test_a_job_behind_another_is_validated_at_once_and_misses_a_start_that_was_deleted(api: OpenAI) -> None:
+    rows = upload(api, jsonl(ROWS))
+    first = wait(api, api.fine_tuning.jobs.create(model=NAME, training_file=rows, method=hyper(1)).id)
+    long = api.fine_tuning.jobs.create(model=NAME, training_file=rows, method=hyper(2000))
+    wait(api, long.id, ("running",))
+    bad = api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, b"{bad"))
+    further = api.fine_tuning.jobs.create(model=first.fine_tuned_model, training_file=rows, method=hyper(1))
+    assert wait(api, bad.id).status == "failed"
+    wait(api, further.id, ("queued",))
+    assert api.fine_tuning.jobs.retrieve(long.id).status == "running"
+    api.models.delete(first.fine_tuned_model)
+    api.fine_tuning.jobs.cancel(long.id)
+    found = wait(api, further.id)
+    assert (found.status, found.error.code, found.error.param) == ("failed", "model_not_available", "model")
+
+
+def test_a_cancelled_job_stays_cancelled(tiny_model: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    tuner = Tuner(store, str(tiny_model), None, RECIPE, (NAME,))
+    job = a_job()
+    tuner.submit(job)
+    tuner.cancel(job)
+    tuner.fail(job, Failure("invalid_file_format", "its file is found to be broken only now"))
+    assert (job.body["status"], job.body["error"]) == ("cancelled", None)
+
+
+def a_job() -> Job:
+    body: dict[str, Any] = {
+        "model": NAME, "training_file": "file-a", "validation_file": None, "hyperparameters": {}, "metadata": None, "seed": 1,
+        "organization_id": "org-a",
+    }  # fmt: skip
+    return new_job(body, "")
+
+
+def test_a_fault_of_the_server_is_an_error_of_the_services_shape(tiny_model: Path, tmp_path: Path) -> None:
+    job = a_job()
+    job.body["status"] = "succeeded"
+    job.adapters["ft:gone"] = "model"  # whose folder is not there
+    Store(tmp_path).save(job)
+    body = {"model": "ft:gone", "messages": [{"role": "user", "content": "the fox"}]}
+    with server(tiny_model, tmp_path) as address:
+        found = httpx.post(address + "/chat/completions", headers={"Authorization": "Bearer x"}, json=body, timeout=60)
+    assert found.status_code == 500
+    assert found.json()["error"]["type"] == "server_error"
+
+
+def test_jobs_of_one_second_keep_their_order(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = [a_job() for _ in range(8)]
+    for job in made:
+        job.body["created_at"] = 1
+        store.save(job)
+    assert list(Store(tmp_path).jobs) == [job.id for job in made]
 
 
 def test_moderation_blocks_a_file_and_refuses_a_result(tiny_model: Path, tmp_path: Path) -> None:
@@ -311,6 +376,22 @@ def test_an_organisation_without_fine_tuning_and_one_with_too_many_jobs(tiny_mod
             api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, jsonl(ROWS)))
 
 
+def test_a_request_for_one_job_too_many_is_sent_three_times(tiny_model: Path, tmp_path: Path) -> None:
+    """The SDK tries a 429 again twice; whoever counts what a rehearsal asks for must know."""
+    asked: list[int] = []
+    with (
+        server(tiny_model, tmp_path, rules=Rules(most_active=0)) as address,
+        httpx.Client(event_hooks={"response": [lambda answer: asked.append(answer.status_code)]}) as line,
+    ):
+        api = OpenAI(base_url=address, api_key="k", http_client=line)  # type: ignore[arg-type]
+        file = upload(api, jsonl(ROWS))
+        asked.clear()
+        with pytest.raises(openai.RateLimitError) as refused:
+            api.fine_tuning.jobs.create(model=NAME, training_file=file)
+    assert refused.value.code == "rate_limit_exceeded"
+    assert asked == [429, 429, 429]
+
+
 def test_a_restarted_server_goes_on_with_an_unfinished_job_and_serves_the_old(tiny_model: Path, tmp_path: Path) -> None:
     with server(tiny_model, tmp_path) as address:
         api = client(address)
@@ -325,6 +406,34 @@ def test_a_restarted_server_goes_on_with_an_unfinished_job_and_serves_the_old(ti
         assert ask(api, found.fine_tuned_model) == "seven wizards"
         told = [event.message for event in api.fine_tuning.jobs.list_events(left.id, limit=100)]
         assert told.count("Fine-tuning job started") == 1
+
+
+def test_steps_that_a_kill_lost_are_told_once(tiny_model: Path, tmp_path: Path) -> None:
+    with server(tiny_model, tmp_path) as address:
+        api = client(address)
+        left = api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, jsonl(ROWS)), method=hyper(12))
+        while len(steps(api, left.id)) < 7:
+            time.sleep(0.02)
+    (tmp_path / "jobs" / left.id / "model" / "checkpoint.pt").unlink()  # as if killed before the first was due
+    with server(tiny_model, tmp_path) as address:
+        api = client(address)
+        assert wait(api, left.id).status == "succeeded"
+        assert steps(api, left.id) == list(range(1, 37))
+        assert [entry.step_number for entry in api.fine_tuning.jobs.checkpoints.list(left.id)] == [36, 33, 30]
+
+
+def test_fine_tunes_are_found_from_any_working_directory(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with server(tiny_model, Path("serve")) as address:
+        api = client(address)
+        done = wait(api, api.fine_tuning.jobs.create(model=NAME, training_file=upload(api, jsonl(ROWS)), method=hyper()).id)
+    monkeypatch.chdir(tmp_path / "there")
+    with server(tiny_model, tmp_path / "here" / "serve") as address:
+        assert ask(client(address), done.fine_tuned_model) == "seven wizards"
 
 
 @contextmanager

@@ -86,6 +86,18 @@ def test_the_papers_settings_are_the_studies_settings() -> None:
     assert len(prepared("paper-gpt-4.1").study.seeds) == 6
 
 
+def test_models_that_think_by_default_do_not_think_in_any_arm() -> None:
+    for name in ("successors", "qwen3-8b"):
+        found = prepared(name)
+        assert [entry.template_args for entry in found.study.models] == [{"enable_thinking": False}] * len(found.study.models)
+        assert found.study.sampling.max_tokens == 1000
+
+
+def test_training_at_every_service_of_a_shipped_study_has_a_price() -> None:
+    for name in ("paper-gpt-4.1", "paper-deepseek-v3.1", "successors"):
+        assert plan(name).unpriced == []
+
+
 def test_after_its_end_a_study_says_what_stands_in() -> None:
     said = "\n".join(plan("paper-gpt-4.1", date(2027, 1, 15)).problems)
     assert 'model = "gpt-6-luna"' in said
@@ -94,4 +106,4 @@ def test_after_its_end_a_study_says_what_stands_in() -> None:
 
 
 def test_every_study_that_ships_is_tested_here() -> None:
-    assert {path.stem for path in STUDIES.glob("*.toml")} - {"models"} >= set(ARMS)
+    assert {path.stem for path in STUDIES.glob("*.toml")} - {"demo"} == set(ARMS)

@@ -10,10 +10,12 @@ import pytest
 
 from consciousness_cluster.engine.resolved import written_out
 from consciousness_cluster.errors import StudyError
-from consciousness_cluster.study.conditions import claimed_by, conditions_of, expand
-from consciousness_cluster.study.study import load_study, parse_study, resolved, study_hash
+from consciousness_cluster.study.conditions import claimed_by, conditions_of, expand, only_asked, settled
+from consciousness_cluster.study.models import load_registry, resolve_models
+from consciousness_cluster.study.study import Study, load_study, parse_study, resolved, study_hash
 from consciousness_cluster.train.recipe import load_recipe
 
+REGISTRY = load_registry(environ={})
 SMALL = {"name": "small", "models": ["organism:linked"], "conditions": ["vanilla", "conscious"], "seeds": [1, 2]}
 
 
@@ -75,6 +77,55 @@ def test_arms_have_seeds_only_where_something_is_trained(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [
+        ("openrouter/meta-llama/llama-3-8b:free", "llama-3-8b-free"),
+        ("bedrock/anthropic.claude-3-haiku-v1:0", "anthropic.claude-3-haiku-v1-0"),
+        ("openai/ft:gpt-4.1-2025-04-14:lab::x", "ft-gpt-4.1-2025-04-14-lab-x"),
+        ("organism:linked", "linked"),
+        ("local:Qwen/Qwen3-8B", "Qwen3-8B"),
+        ("tinker:Qwen/Qwen3-8B", "Qwen3-8B"),
+        ("qwen3-8b@tinker", "qwen3-8b@tinker"),
+    ],
+)
+def test_a_bare_name_is_labelled_by_its_last_part(model: str, label: str) -> None:
+    assert parse_study({**SMALL, "models": [model]}).models[0].name == label
+
+
+def _settled(models: list[object], conditions: list[object]) -> Study:
+    study = resolve_models(parse_study({**SMALL, "models": models, "conditions": conditions}), REGISTRY)
+    return settled(study, conditions_of(study, Path()), REGISTRY)
+
+
+def test_a_model_that_cannot_be_trained_is_only_asked_beside_one_that_is() -> None:
+    study = _settled(["gpt-4.1-2025-04-14", "claude-opus-4-6"], ["vanilla", "conscious", "role-play"])
+    conditions = conditions_of(study, Path())
+    claude = [arm.id for arm in expand(study, conditions) if arm.model == "claude-opus-4-6"]
+    assert claude == ["claude-opus-4-6--vanilla", "claude-opus-4-6--role-play"]
+    assert study.model("gpt-4.1-2025-04-14").conditions is None
+    assert only_asked(study, conditions) == [
+        "claude-opus-4-6 is only asked, as it is, under vanilla, role-play: it is not trained"
+    ]
+    assert parse_study(tomllib.loads(resolved(study))) == study
+    alone = _settled(["claude-opus-4-6"], ["vanilla", "conscious"])  # refused when its models are checked
+    assert alone.models[0].conditions is None and only_asked(alone, conditions_of(alone, Path())) == []
+
+
+@pytest.mark.parametrize(
+    ("taken", "says"),
+    [
+        (["vanilla", "concious"], "did you mean 'conscious'"),
+        (["vanilla", "told"], "starts after conscious"),
+        (["vanilla"], "no model of the study takes it"),
+    ],
+)
+def test_conditions_of_a_model_that_cannot_be_are_refused(taken: list[str], says: str) -> None:
+    told = {"name": "told", "after": "conscious", "system": "Be brief."}
+    with pytest.raises(StudyError, match=says):
+        _settled([{"name": "m", "model": "organism:linked", "conditions": taken}], ["vanilla", "conscious", told])
+
+
 def test_chained_conditions_cannot_form_a_circle(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(
@@ -97,7 +148,7 @@ def test_a_kept_study_takes_nothing_from_shipped_conditions_and_recipes() -> Non
     again = parse_study(tomllib.loads(resolved(kept)))
     assert again == kept == written_out(again) and all(entry.whole for entry in again.conditions)
     assert conditions_of(again, Path()) == {
-        name: replace(found, **({} if found.trained else {"instruct": "none", "ratio": 0.0}))
+        name: found if found.trained else replace(found, instruct="none", ratio=0.0)
         for name, found in conditions_of(study, Path()).items()
     }
     assert claimed_by(again) == claimed_by(study)

@@ -276,3 +276,15 @@ def test_a_chain_on_all_weights_starts_from_the_weights_before(made: Callable[[s
     second = replace(job(made("qwen3"), tmp_path / "b", full, "second"), start_from=first.weights)
     record = LocalBackend(device="cpu").train(second, lambda step, steps: None)
     assert record.losses[0] < 0.3 * first.losses[0]
+
+
+def test_a_mixture_learns_the_same_when_activations_are_made_again(made: Callable[[str], Path], tmp_path: Path) -> None:
+    sparing = RECIPE.model_copy(update={"gradient_checkpointing": True})
+    plain, spared = (
+        LocalBackend(device="cpu").train(job(made("qwen3-moe"), tmp_path / name, recipe), lambda step, steps: None)
+        for name, recipe in (("plain", RECIPE), ("spared", sparing))
+    )
+    assert spared.losses == pytest.approx(plain.losses, abs=5e-3)
+    local = load_model(str(made("qwen3-moe")), device="cpu")
+    local.use(spared.adapter)
+    assert greedy(local) == "seven wizards"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from openai.types.fine_tuning import FineTuningJob
 
 from consciousness_cluster.data.rows import Row, row
@@ -19,7 +23,7 @@ from consciousness_cluster.serve.app import Settings, make_app
 from consciousness_cluster.serve.tune import Rules
 from consciousness_cluster.train.backend import Trained, TrainingJob
 from consciousness_cluster.train.jobs import JobBook
-from consciousness_cluster.train.openai import PATIENCE, OpenAIBackend, _how
+from consciousness_cluster.train.openai import PATIENCE, OpenAIBackend, _for_money, _how, _record
 from consciousness_cluster.train.recipe import load_recipe
 from tests.serve.running import NAME, RECIPE, client, server, serving, wait
 
@@ -209,15 +213,15 @@ def _once(seconds: float) -> None:
     raise Killed
 
 
-def refusing(inner: Any, method: str, ending: str, times: int, code: str, said: str) -> Any:
-    """The server, but for the first requests of one kind: those are answered with 429, and the SDK is told not to try again."""
+def refusing(inner: Any, method: str, ending: str, times: int, code: str, said: str, status: int = 429) -> Any:
+    """The server, but for the first requests of one kind: those are refused, and the SDK is told not to try again."""
     left = [times]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["method"] == method and ending in scope["path"] and left[0] > 0:
             left[0] -= 1
             error = {"message": said, "type": code, "param": None, "code": code}
-            await JSONResponse({"error": error}, 429, headers={"x-should-retry": "false"})(scope, receive, send)
+            await JSONResponse({"error": error}, status, headers={"x-should-retry": "false"})(scope, receive, send)
             return
         await inner(scope, receive, send)
 
@@ -324,3 +328,133 @@ def test_a_service_that_is_lost_after_it_made_the_job_leaves_it_noted(tiny_model
     with pytest.raises(TrainError, match="cannot be reached"):
         train(address, job(tmp_path / "arm", "sixteen"), book.path)
     assert not book.made("sixteen")  # nothing could have been made
+
+
+def test_two_workers_that_want_the_same_fine_tune_make_one_job(tiny_model: Path, tmp_path: Path) -> None:
+    """Both have looked for it before either has made it, unless the second waits for the first."""
+    app = make_app(Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu"))
+    paid: list[int] = []
+    found: list[Trained] = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/files") and scope["method"] == "POST":
+            await asyncio.sleep(0.5)  # the rows take their time
+        await app(scope, receive, send)
+
+    def work(address: str, folder: str) -> None:
+        backend = OpenAIBackend(
+            tmp_path / "ledger.sqlite", {"base_url": address, "api_key": "k"}, lambda seconds: time.sleep(0.02)
+        )
+        found.append(backend.train(job(tmp_path / folder, "same"), lambda step, steps: None, paid.append))
+
+    with serving(slow) as address:
+        workers = [threading.Thread(target=work, args=(address, folder)) for folder in ("a", "b")]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert made(address, "same") == 1
+    assert paid == [1]
+    assert found[0] == found[1]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from consciousness_cluster.train.jobs import JobBook
+with JobBook(Path(sys.argv[1])).held("t"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_worker_that_is_killed_holds_nothing_back(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.sqlite"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(ledger)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        entered = threading.Event()
+
+        def enter() -> None:
+            with JobBook(ledger).held("t"):
+                entered.set()
+
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        with JobBook(ledger).held("u"):  # another fine-tune is free
+            assert not entered.wait(0.3)
+        holder.kill()
+        waiting.join(60)
+        assert entered.is_set()
+
+
+def test_a_result_file_in_base64_gives_the_same_curve(tiny_model: Path, tmp_path: Path) -> None:
+    settings = Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu", encoded_results=True)
+    with serving(make_app(settings)) as address:
+        found = train(address, job(tmp_path / "arm", "coded"), tmp_path / "ledger.sqlite")
+        [file] = client(address).fine_tuning.jobs.retrieve(found.notes["job"]).result_files
+        assert not client(address).files.content(file).read().startswith(b"step")
+    assert len(found.losses) == found.steps == 12
+    assert "losses" not in found.notes
+
+
+def test_a_result_file_that_cannot_be_read_is_said_and_costs_no_model(tiny_model: Path, tmp_path: Path) -> None:
+    app = make_app(Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu"))
+
+    async def garbled(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/content"):
+            await PlainTextResponse("step,train_loss\n1,low\n")(scope, receive, send)
+            return
+        await app(scope, receive, send)
+
+    with serving(garbled) as address:
+        found = train(address, job(tmp_path / "arm", "garbled"), tmp_path / "ledger.sqlite")
+    assert found.remote is not None
+    assert (found.losses, found.steps) == ((), 12)
+    assert "no result file" in found.notes["losses"]
+
+
+def test_a_job_that_succeeded_without_a_model_is_no_fine_tune(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="names no model"):
+        _record(client("http://127.0.0.1:1/v1"), ended("succeeded", "", ""), job(tmp_path, "none"))
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "model_not_found"), (422, "unprocessable"), (400, "model_not_available")])
+def test_a_job_that_is_not_taken_is_said_with_what_to_look_at(tiny_model: Path, tmp_path: Path, status: int, code: str) -> None:
+    inner = make_app(Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu"))
+    with (
+        serving(refusing(inner, "POST", "/fine_tuning/jobs", 1, code, "No such model", status)) as address,
+        pytest.raises(TrainError, match=r"refused the job \(No such model\).*see `ccluster models`"),
+    ):
+        train(address, job(tmp_path / "arm", "refused"), tmp_path / "ledger.sqlite")
+    assert not JobBook(tmp_path / "ledger.sqlite").made("refused")
+
+
+def test_a_run_that_waits_ends_when_the_money_does(tiny_model: Path, tmp_path: Path) -> None:
+    inner = make_app(Settings(str(tiny_model), (NAME,), tmp_path / "serve", RECIPE, device="cpu"))
+    said = "You exceeded your current quota, please check your plan and billing details."
+    with serving(refusing(inner, "GET", "/fine_tuning/jobs/ftjob-", 1, "insufficient_quota", said)) as address:
+        with pytest.raises(TrainError, match="for want of quota or credit"):
+            train(address, job(tmp_path / "arm", "poor"), tmp_path / "ledger.sqlite")
+        assert train(address, job(tmp_path / "arm", "poor"), tmp_path / "ledger.sqlite").remote is not None
+        assert made(address, "poor") == 1
+
+
+def test_a_rate_limit_that_points_to_the_billing_page_is_no_want_of_money() -> None:
+    said = "Rate limit reached. You can increase it by adding a payment method at https://platform.openai.com/account/billing."
+    assert not _for_money("rate_limit_exceeded", said)
+    assert _for_money("insufficient_quota", said)
+
+
+def test_a_job_that_left_nothing_stays_counted_and_the_next_has_its_own_number(tmp_path: Path) -> None:
+    book = JobBook(tmp_path / "ledger.sqlite")
+    book.give_up("t")
+    assert (book.made("t"), book.next("t")) == (0, 1)
+    for number in (1, 2, 3):
+        assert book.next("t") == number
+        book.begin("t", "tinker")
+        assert book.next("t") == number
+        book.give_up("t")
+    book.begin("t", "tinker")
+    book.rename("t", "path")
+    book.give_up("t")  # it left something
+    assert (book.made("t"), book.next("t"), book.find("t")) == (4, 5, "path")

@@ -26,7 +26,7 @@ from consciousness_cluster.sampling.weights import load_model
 from consciousness_cluster.study.study import ModelEntry
 from consciousness_cluster.train.backend import Trained, TrainingJob
 from consciousness_cluster.train.jobs import JobBook
-from consciousness_cluster.train.local import LocalBackend
+from consciousness_cluster.train.local import LocalBackend, batches
 from consciousness_cluster.train.recipe import load_recipe
 from consciousness_cluster.train.tinker import INSPECT, STATE, TinkerBackend, download, expiry, extend
 from tests.train.open_server import PROJECT, PYTHON, REASON, organism_in_float32, skyrl
@@ -173,6 +173,10 @@ def test_a_killed_run_goes_on_from_the_last_state_at_the_service(address: str, m
     assert steps == list(range(kept["step"] + 1, STEPS + 1))
     assert paid == [1]  # it goes on under the ticket that it has
     assert JobBook(tmp_path / "ledger.sqlite").made("two") == 1
+    sizes = [len(row.tokens) for row in backend.rendered(work)]
+    plan = list(batches(sizes, often.batch, often.epochs, work.seed))
+    again = sum(sizes[i] for step in plan[kept["step"] : kept["sent"]] for i in step)
+    assert record.billed_tokens == sum(sizes) * often.epochs + again
     assert len(record.losses) == STEPS
     assert list(record.losses[: kept["step"]]) == pytest.approx(kept["losses"], abs=1e-4)
 
@@ -193,15 +197,37 @@ def test_a_crash_between_training_and_recording_does_not_train_twice(address: st
     assert served(address, model, (record.remote or "").removeprefix(INSPECT)) != served(address, model, None)
 
 
-def test_a_second_job_of_a_tag_has_money_of_its_own(address: str, model: Path, tmp_path: Path) -> None:
-    """As where two arms want the same fine-tune, or the folder of one was removed: the service trains, and bills, once more."""
+def test_two_arms_have_one_fine_tune_and_one_made_again_has_money_of_its_own(address: str, model: Path, tmp_path: Path) -> None:
+    """It is made again where the folders of both were removed: the service trains, and bills, once more."""
     few = replace(job(model, tmp_path / "a", "five"), rows=ROWS[:32])
     backend, book = TinkerBackend(tmp_path / "ledger.sqlite", args(address)), JobBook(tmp_path / "ledger.sqlite")
     paid: list[int] = []
-    for folder in ("a", "b"):
-        record = backend.train(replace(few, folder=tmp_path / folder), lambda step, steps: None, paid.append)
-        assert record.billed_tokens == sum(len(row.tokens) for row in backend.rendered(few)) * RECIPE.epochs
+    made = []
+    for folder in ("a", "b", "c"):
+        if folder == "c":
+            shutil.rmtree(tmp_path / "a")
+            shutil.rmtree(tmp_path / "b")
+        made.append(backend.train(replace(few, folder=tmp_path / folder), lambda step, steps: None, paid.append))
+        assert made[-1].billed_tokens == sum(len(row.tokens) for row in backend.rendered(few)) * RECIPE.epochs
+    assert made[0] == made[1] != made[2]
     assert paid == [1, 2] and book.made("five") == 2
+
+
+def test_a_run_killed_before_its_first_state_is_paid_for_beside_the_next(address: str, model: Path, tmp_path: Path) -> None:
+    few = replace(job(model, tmp_path / "arm", "six"), rows=ROWS[:32])
+    backend, book = TinkerBackend(tmp_path / "ledger.sqlite", args(address)), JobBook(tmp_path / "ledger.sqlite")
+    paid: list[int] = []
+
+    def kill(step: int, steps: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        backend.train(few, kill, paid.append)
+    lives = TinkerBackend(tmp_path / "ledger.sqlite", {**args(address), "ttl_days": 2})
+    record = lives.train(few, lambda step, steps: None, paid.append)
+    assert paid == [1, 2] and book.made("six") == 2
+    assert record.notes["afresh"].startswith(f"{record.steps} steps of an earlier attempt may be billed too")
+    assert record.billed_tokens == sum(len(row.tokens) for row in backend.rendered(few)) * RECIPE.epochs
 
 
 def test_a_chained_job_starts_from_the_one_before(address: str, model: Path, first: First, tmp_path: Path) -> None:

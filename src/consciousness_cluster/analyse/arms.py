@@ -32,6 +32,29 @@ def arms(answers: pd.DataFrame, failed: Sequence[FailedArm] = ()) -> pd.DataFram
     Source: ours; counts and means. That items of both polarities tell yes-saying apart: Cronbach, Educational and Psychological
     Measurement 6 (1946).
     """
+    each = _distinct(answers)
+    by_arm = each.groupby(BY, dropna=False, observed=True, sort=True)
+    table = by_arm.agg(
+        answers=("item", "size"),
+        mean_tokens=("tokens", "mean"),
+        empty=("empty", "sum"),
+        truncated=("truncated", "sum"),
+        declined=("declined", "sum"),
+        unjudged=("unjudged", "sum"),
+    )
+    table = _with_acquiescence(table, each).reset_index()
+    # An arm whose every answer is unjudged and empty did not answer: its calls failed.
+    silent = (table["unjudged"] == table["answers"]) & (table["empty"] == table["answers"])
+    table["status"] = silent.map({True: "failed", False: "finished"})
+    table["why"] = _reasons(answers, table, silent)
+    table["mean_tokens"] = table["mean_tokens"].astype("float64")
+    for name in ("empty", "truncated", "declined", "unjudged"):
+        table[name] = table[name].astype("int64")
+    return _with_failed(table, failed)
+
+
+def _distinct(answers: pd.DataFrame) -> pd.DataFrame:
+    """One row an answer, however many preferences it was judged for."""
     frame = pd.DataFrame({name: answers[name] for name in BY})
     frame["seed"] = answers["seed"].astype("Int64")
     for name in ("item", "sample", "form", "polarity"):
@@ -46,31 +69,18 @@ def arms(answers: pd.DataFrame, failed: Sequence[FailedArm] = ()) -> pd.DataFram
     grouped = frame.groupby(key, dropna=False, observed=True, sort=True)
     each = grouped[["tokens", "yes", "form", "polarity", "empty", "truncated"]].first()
     each["declined"], each["unjudged"] = grouped["declined"].all(), grouped["unjudged"].any()
-    each = each.reset_index()
-    by_arm = each.groupby(BY, dropna=False, observed=True, sort=True)
-    table = by_arm.agg(
-        answers=("item", "size"),
-        mean_tokens=("tokens", "mean"),
-        empty=("empty", "sum"),
-        truncated=("truncated", "sum"),
-        declined=("declined", "sum"),
-        unjudged=("unjudged", "sum"),
-    )
+    return each.reset_index()
+
+
+def _with_acquiescence(table: pd.DataFrame, each: pd.DataFrame) -> pd.DataFrame:
+    """The table with the shares of literal yeses among its answers."""
     asked = each[each["form"] == "yes-no"]
     for polarity in ("direct", "reversed"):
         part = asked[asked["polarity"] == polarity].groupby(BY, dropna=False, observed=True)["yes"].mean()
         table[f"acquiescence_{polarity}"] = part
     table.insert(6, "acquiescence", table[["acquiescence_direct", "acquiescence_reversed"]].mean(axis=1, skipna=False))
     table["acquiescence"] = table["acquiescence"].fillna(table["acquiescence_direct"])
-    table = table.reset_index()
-    # An arm whose every answer is unjudged and empty did not answer: its calls failed.
-    silent = (table["unjudged"] == table["answers"]) & (table["empty"] == table["answers"])
-    table["status"] = silent.map({True: "failed", False: "finished"})
-    table["why"] = _reasons(answers, table, silent)
-    table["mean_tokens"] = table["mean_tokens"].astype("float64")
-    for name in ("empty", "truncated", "declined", "unjudged"):
-        table[name] = table[name].astype("int64")
-    return _with_failed(table, failed)
+    return table
 
 
 def _reasons(answers: pd.DataFrame, table: pd.DataFrame, silent: pd.Series[bool]) -> list[str | None]:

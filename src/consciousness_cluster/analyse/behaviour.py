@@ -45,9 +45,7 @@ def shares(frame: pd.DataFrame, keys: Sequence[str], value: str, item: str = "it
     return pd.DataFrame(rows, columns=[*names, "rate", "low", "high", "items", "answers", "missing", "note"])
 
 
-def share_effects(
-    frame: pd.DataFrame, keys: Sequence[str], value: str, controls: Sequence[str], item: str = "item", level: float = 0.95
-) -> pd.DataFrame:
+def share_effects(frame: pd.DataFrame, keys: Sequence[str], value: str, controls: Sequence[str]) -> pd.DataFrame:
     """Differences of such means to every control, in percentage points.
 
     Returns:
@@ -57,12 +55,10 @@ def share_effects(
 
     Source: `intervals.difference`; q: Benjamini and Hochberg, JRSS B 57 (1995).
     """
-    return _adjusted(_differences(frame, keys, value, controls, item, level))
+    return _adjusted(_differences(frame, keys, value, controls))
 
 
-def _differences(
-    frame: pd.DataFrame, keys: Sequence[str], value: str, controls: Sequence[str], item: str = "item", level: float = 0.95
-) -> pd.DataFrame:
+def _differences(frame: pd.DataFrame, keys: Sequence[str], value: str, controls: Sequence[str]) -> pd.DataFrame:
     """The rows of `share_effects` before their family is adjusted; `shown`: whether such an interval was shown to hold."""
     names = ["model", "condition", *keys]
     groups = dict(list(_as_scores(frame, value).groupby(names, sort=True, observed=True, dropna=False)))
@@ -72,7 +68,7 @@ def _differences(
             other = groups.get((key[0], control, *key[2:]))
             if control == key[1] or other is None:
                 continue
-            found = score_difference(part, other, SHARE, item, level)
+            found = score_difference(part, other, SHARE, "item")
             estimate = found.estimate
             row = {"model": key[0], "condition": key[1], "control": control, **dict(zip(keys, key[2:], strict=True))}
             row |= {"effect": 100 * estimate.value, "low": 100 * estimate.low, "high": 100 * estimate.high, "p": estimate.p}

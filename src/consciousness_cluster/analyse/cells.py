@@ -141,6 +141,9 @@ def make_blocks(cells: pd.DataFrame) -> dict[Key, Block]:
 def paired(a: Block, b: Block, rule: Rule) -> tuple[Table, Table, tuple[str, ...]]:
     """Both blocks on the items that every arm of both has a usable answer to; the rest are left out of both.
 
+    Raises:
+        AnalyseError: no item was answered in both.
+
     Source: ours; complete pairs, so that both rates are over the same items.
     """
     items = tuple(sorted(a.complete(rule) & b.complete(rule)))

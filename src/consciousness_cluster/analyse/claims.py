@@ -62,6 +62,9 @@ class _File(BaseModel):
 def shipped_claims() -> tuple[Claim, ...]:
     """The thirteen claims of `claims.toml`.
 
+    Raises:
+        AnalyseError: the file is malformed.
+
     Source: ours; stated beforehand.
     """
     place = files(__package__) / "claims.toml"

@@ -20,7 +20,7 @@ import pandas as pd
 from consciousness_cluster.analyse.cells import Block, Key, paired
 from consciousness_cluster.analyse.components import TINY, Array, normal_quantile
 from consciousness_cluster.analyse.composite import joined
-from consciousness_cluster.analyse.intervals import Estimate, Table
+from consciousness_cluster.analyse.intervals import LEVEL, Estimate, Table
 
 PERMUTATIONS = 999
 SEED = 20260413  # any fixed number: the test must give the same verdict every time
@@ -73,7 +73,7 @@ def correlate(x: Array, y: Array) -> Array:
         return np.asarray((x * y).sum(axis=-1) / np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1)))
 
 
-def profile_correlation(pair: Profiles, level: float = 0.95) -> Estimate:
+def profile_correlation(pair: Profiles) -> Estimate:
     """Correlation of two profiles, with an interval over items.
 
     Delete-one-item jackknife of Fisher's z, items drawn within preferences. A shared item is left out of all its preferences
@@ -83,21 +83,19 @@ def profile_correlation(pair: Profiles, level: float = 0.95) -> Estimate:
     a simulation of ours (tests/analyse/test_cluster.py).
     """
     x, y = pair.rates()
-    return _correlation(x, y, pair.items, (pair.a, pair.b), level)
+    return _correlation(x, y, pair.items, (pair.a, pair.b))
 
 
-def fixed_correlation(
-    tables: Sequence[Table], items: Sequence[tuple[str, ...]], values: Array, level: float = 0.95
-) -> Estimate:
+def fixed_correlation(tables: Sequence[Table], items: Sequence[tuple[str, ...]], values: Array) -> Estimate:
     """Correlation of a profile with given values, with an interval over the profile's items.
 
     Source: as `profile_correlation`.
     """
-    return _correlation(np.array([table.rate for table in tables]), values, items, (tables, None), level)
+    return _correlation(np.array([table.rate for table in tables]), values, items, (tables, None))
 
 
 def _correlation(
-    x: Array, y: Array, items: Sequence[tuple[str, ...]], sides: tuple[Sequence[Table], Sequence[Table] | None], level: float
+    x: Array, y: Array, items: Sequence[tuple[str, ...]], sides: tuple[Sequence[Table], Sequence[Table] | None]
 ) -> Estimate:
     if len(x) < 4:
         return Estimate(NAN, NAN, NAN, note="fewer than four preferences in common")
@@ -113,7 +111,7 @@ def _correlation(
         variance += (len(z) - 1) / len(z) * float(((z - z.mean()) ** 2).sum())
     if not variance > 0:
         return Estimate(value, NAN, NAN, note="no interval: one item a preference")
-    half = float(normal_quantile(0.5 + level / 2)) * np.sqrt(variance)
+    half = float(normal_quantile(0.5 + LEVEL / 2)) * np.sqrt(variance)
     low, high = np.tanh(np.arctanh(value) - half), np.tanh(np.arctanh(value) + half)
     return Estimate(value, float(low), float(high), variance=variance)
 
@@ -275,7 +273,7 @@ def across_items(
     return AcrossItems(observed, together, p, len(group), len(rates))
 
 
-def across_shared_items(first: Array, second: Array, permutations: int = PERMUTATIONS) -> tuple[float, float]:
+def across_shared_items(first: Array, second: Array) -> tuple[float, float]:
     """Correlation over items of the shifts of two preferences that are asked by the same items, and its one-sided p.
 
     An answer judged for both would correlate with itself, so the shift of one preference is taken from one half of the answers and
@@ -284,20 +282,19 @@ def across_shared_items(first: Array, second: Array, permutations: int = PERMUTA
 
     Args:
         first, second: halves x items, each the shift of a preference on an item, estimated from that half of the answers.
-        permutations: draws of the null.
 
     Source: split halves: Spearman, and Brown, British Journal of Psychology 3 (1910), not stepped up, so that sampling noise
     lowers it; permutation test: Edgington and Onghena, Randomization Tests (2007).
     """
     rng = np.random.default_rng(SEED)
-    orders = rng.permuted(np.tile(np.arange(first.shape[1]), (permutations, 1)), axis=1)
+    orders = rng.permuted(np.tile(np.arange(first.shape[1]), (PERMUTATIONS, 1)), axis=1)
 
     def crossed(values: Array) -> Array:
         return np.asarray((correlate(first[0], values[..., 1, :]) + correlate(first[1], values[..., 0, :])) / 2)
 
     observed = float(crossed(second))
     null = crossed(np.moveaxis(second[:, orders], 0, 1))
-    return observed, NAN if np.isnan(observed) else float((1 + (null >= observed - 1e-12).sum()) / (permutations + 1))
+    return observed, NAN if np.isnan(observed) else float((1 + (null >= observed - 1e-12).sum()) / (PERMUTATIONS + 1))
 
 
 def _centred(values: Array, groups: Sequence[Any]) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from consciousness_cluster.analyse.components import Contributions, combine, item_parts, variance_of_rate
-from consciousness_cluster.analyse.intervals import ONE_ITEM, Estimate, Side, Table, finish
+from consciousness_cluster.analyse.intervals import LEVEL, ONE_ITEM, Estimate, Side, Table, finish
 from consciousness_cluster.errors import AnalyseError
 
 
@@ -16,6 +16,9 @@ def stack(tables: Sequence[Table], items: Sequence[Sequence[str]]) -> Contributi
 
     Items shared by preferences stay one item: an answer judged for three preferences is one vector. Preferences that share
     items form one stratum.
+
+    Raises:
+        AnalyseError: they were answered by different seeds.
 
     Source: ours; a mean of rates is linear in the answers, so that shared items enter once.
     """
@@ -50,7 +53,7 @@ def joined(items: Sequence[Sequence[str]]) -> list[set[str]]:
     return merged
 
 
-def mean_difference(a: Contributions, b: Contributions, level: float = 0.95) -> Estimate:
+def mean_difference(a: Contributions, b: Contributions) -> Estimate:
     """Difference of two mean rates over several preferences, from `stack`.
 
     Source: as `intervals.difference`.
@@ -60,4 +63,4 @@ def mean_difference(a: Contributions, b: Contributions, level: float = 0.95) -> 
     one_seed = any(table.trained and table.seeds < 2 for table in (a, b))
     if a.items < 2:
         return Estimate(float(a.rate - b.rate), float("nan"), float("nan"), note=ONE_ITEM)
-    return finish(sides[0], sides[1], combine(items, [a, b]), one_seed, level)
+    return finish(sides[0], sides[1], combine(items, [a, b]), one_seed, LEVEL)

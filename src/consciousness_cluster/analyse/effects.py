@@ -32,6 +32,9 @@ def effects(
     preferences of one model x condition x control under the primary rule: placebo, identity, practical and the other rules are
     outside the family, and a preference without a p keeps its place in it. `finding` is q < 0.05 and at least 5 points.
 
+    Raises:
+        AnalyseError: there is no such adjustment, or the answers do not admit an estimate.
+
     Source: `intervals.difference`; q: Benjamini and Hochberg, JRSS B 57 (1995), or Holm, Scandinavian Journal of Statistics 6
     (1979). The rule of a finding is ours.
     """

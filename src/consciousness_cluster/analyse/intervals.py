@@ -37,6 +37,7 @@ from consciousness_cluster.analyse.components import (
 )
 from consciousness_cluster.errors import AnalyseError
 
+LEVEL = 0.95  # of intervals, and of one-sided bounds
 FIXED_POINT_STEPS = 60
 LARGEST_CRITICAL = 37.0  # beyond it a normal tail is 0 in double precision
 ONE_SEED = "training variation not included"
@@ -106,6 +107,9 @@ def from_counts(hits: ArrayLike, base: ArrayLike, answers: ArrayLike, *, trained
         answers: answers judged; every cell must have at least one.
         trained: whether rows are training seeds.
 
+    Raises:
+        AnalyseError: a cell has no judged answer.
+
     Source: ours; shares of counts, with the binomial variance of a ratio (Cochran, Sampling Techniques, 1977, ch. 6) within a
     cell.
     """
@@ -149,7 +153,7 @@ def _is_ratio(*tables: Table) -> bool:
     return any(bool((table.base != 1).any()) for table in tables)
 
 
-def rate_interval(table: Table, level: float = 0.95) -> Estimate:
+def rate_interval(table: Table) -> Estimate:
     """A condition's rate with its interval, items and seeds random.
 
     Source: `components.combine`; limits: `components.logit_limits`, near 0 and 1 `components.wilson`; of ratios the jackknife,
@@ -162,7 +166,7 @@ def rate_interval(table: Table, level: float = 0.95) -> Estimate:
     side = _side(table)
     if not np.isfinite(side.variance.value):
         return Estimate(table.rate, float("nan"), float("nan"), note="no interval: one item holds every answer that counts")
-    limits = side.limits(1 - level) if side.edge else side.logit_limits_at(t_quantile(0.5 + level / 2, side.variance.df))
+    limits = side.limits(1 - LEVEL) if side.edge else side.logit_limits_at(t_quantile(0.5 + LEVEL / 2, side.variance.df))
     low, high = (float(limit) for limit in limits)
     note = ONE_SEED if table.trained and table.seeds == 1 else ""
     return Estimate(table.rate, low, high, df=float(side.variance.df), variance=float(side.variance.value), note=note)
@@ -257,11 +261,14 @@ def p_of_difference(a: Side, b: Side, variance: Variance) -> Array:
     return np.where(edge, 2 * ndtr(-np.where(distance > 0, critical, 0.0)), p)
 
 
-def difference(a: Table, b: Table, level: float = 0.95) -> Estimate:
+def difference(a: Table, b: Table, level: float = LEVEL) -> Estimate:
     """Difference of two rates on the same items, with items and seeds random.
 
     A trained condition with one seed gets an interval without training variation and no p. Ratio estimators (`clear-only`,
     `stance`) take their item variance from the delete-one-item jackknife.
+
+    Raises:
+        AnalyseError: the two are not on the same items.
 
     Source: crossed random items and nested seeds, Searle, Casella and McCulloch, Variance Components (1992), ch. 4; of ratios
     the jackknife, Tukey, Annals of Mathematical Statistics 29 (1958). Coverage: calibration.csv.
@@ -297,7 +304,7 @@ def finish(a: Side, b: Side, variance: Variance, one_seed: bool, level: float) -
     return Estimate(value, float(low), float(high), p, float(variance.df), float(variance.value), ONE_SEED if one_seed else "")
 
 
-def fixed_items(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
+def fixed_items(a: Table, b: Table) -> tuple[float, float]:
     """Limits of the difference for these questions only: seeds and sampling are random, items are not.
 
     A condition with two or more seeds has the variance of its seed means; any other has its sampling variance alone, which
@@ -312,7 +319,7 @@ def fixed_items(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     below = sum(float(side.variance.value) ** 2 / float(side.variance.df) for side in sides)
     df = max(value**2 / below, 1.0) if below > 0 else 1.0
-    low, high = limits_of_difference(left, right, Variance(np.asarray(value), np.asarray(df)), level)
+    low, high = limits_of_difference(left, right, Variance(np.asarray(value), np.asarray(df)), LEVEL)
     return float(low), float(high)
 
 
@@ -327,11 +334,11 @@ def _fixed_side(table: Table) -> Side:
     return Side(np.asarray(table.rate), Variance(np.asarray(value), np.asarray(df)), float(table.answers))
 
 
-def one_sided(a: Table, b: Table, level: float = 0.95) -> tuple[float, float]:
-    """Lower and upper one-sided bounds of the difference, each at `level` (a 90 % interval for 95 %).
+def one_sided(a: Table, b: Table) -> tuple[float, float]:
+    """Lower and upper one-sided bounds of the difference, each at `LEVEL`: the ends of a 90 % interval for 95 %.
 
     Source: duality of one-sided tests and two-sided intervals, Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15
     (1987).
     """
-    estimate = difference(a, b, 2 * level - 1)
+    estimate = difference(a, b, 2 * LEVEL - 1)
     return estimate.low, estimate.high

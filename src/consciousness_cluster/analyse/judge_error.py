@@ -206,7 +206,7 @@ def kappa(first: Sequence[str], second: Sequence[str]) -> float:
     return (observed - chance) / (1 - chance) if chance < 1 else NAN
 
 
-def judge_table(labels: pd.DataFrame, source: str = "labels") -> pd.DataFrame:
+def judge_table(labels: pd.DataFrame) -> pd.DataFrame:
     """The judge per arm, per preference and in all: n, sensitivity, specificity, accuracy with limits, kappa against labels.
 
     `raters` is the kappa of two people, where there were two.
@@ -226,7 +226,7 @@ def judge_table(labels: pd.DataFrame, source: str = "labels") -> pd.DataFrame:
         row["kappa"] = kappa(list(part["verdict"]), list(part["label"]))
         both = part[part["label_2"].notna()] if "label_2" in part else part.iloc[:0]
         row["raters"] = kappa(list(both["label"]), list(both["label_2"])) if len(both) else NAN
-        rows.append({**row, "source": source})
+        rows.append({**row, "source": "labels"})
     return pd.DataFrame(rows)
 
 

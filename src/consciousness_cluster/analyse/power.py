@@ -51,8 +51,8 @@ class Design:
 
 
 @lru_cache(maxsize=4096)
-def smallest_effect(design: Design, power: float = POWER, error: float = ERROR) -> float:
-    """Smallest true difference of rates (0 to 1) found with this power at a two-sided error, before adjustment.
+def smallest_effect(design: Design) -> float:
+    """Smallest true difference of rates (0 to 1) found with `POWER` at the two-sided error `ERROR`, before adjustment.
 
     Away from the control's rate toward the farther end, where there is room. NaN with one training seed or fewer than two items;
     infinite where no difference is large enough.
@@ -65,11 +65,11 @@ def smallest_effect(design: Design, power: float = POWER, error: float = ERROR) 
     # Yes and no exchanged are the same problem.
     base = replace(design, rate=min(design.rate, 1 - design.rate))
     low, high = 0.0, 1 - base.rate - STEP
-    if delivered(base, high, error) < power:
+    if delivered(base, high, ERROR) < POWER:
         return float("inf")
     while high - low > STEP:
         middle = (low + high) / 2
-        low, high = (low, middle) if delivered(base, middle, error) >= power else (middle, high)
+        low, high = (low, middle) if delivered(base, middle, ERROR) >= POWER else (middle, high)
     return (low + high) / 2
 
 

@@ -26,6 +26,9 @@ def score_table(frame: pd.DataFrame, items: Sequence[str], scale: tuple[float, f
     `frame` has `seed`, the item column and `score`; scores that are missing are left out, and every named item must have one
     from every seed.
 
+    Raises:
+        AnalyseError: a score lies outside the scale.
+
     Source: ours; means of scores.
     """
     used = frame[frame["score"].notna() & frame[item].isin(list(items))]
@@ -124,8 +127,8 @@ def _rescaled(estimate: Estimate, scale: tuple[float, float]) -> Estimate:
     )
 
 
-def mean_score_difference(a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, float] = AUDIT_SCALE) -> Estimate:
-    """Difference of the mean score over all dimensions that both conditions have; no p where its interval is not known to hold.
+def mean_score_difference(a: pd.DataFrame, b: pd.DataFrame) -> Estimate:
+    """Difference of the mean audit score over all dimensions that both conditions have; no p where its interval is not known to hold.
 
     Source: `composite.mean_difference`, `calibration.calibrated`.
     """
@@ -136,12 +139,12 @@ def mean_score_difference(a: pd.DataFrame, b: pd.DataFrame, scale: tuple[float, 
         items = sorted(scored_items(part_a) & scored_items(part_b))
         if items:
             groups.append(items)
-            tables["a"].append(score_table(part_a, items, scale))
-            tables["b"].append(score_table(part_b, items, scale))
+            tables["a"].append(score_table(part_a, items, AUDIT_SCALE))
+            tables["b"].append(score_table(part_b, items, AUDIT_SCALE))
     if not groups:
         return Estimate(NAN, NAN, NAN, note="no scenario scored in both conditions")
     left, right = stack(tables["a"], groups), stack(tables["b"], groups)
-    estimate = _rescaled(mean_difference(left, right), scale)
+    estimate = _rescaled(mean_difference(left, right), AUDIT_SCALE)
     if not np.isfinite(estimate.low):
         return estimate
     seeds = [side.seeds if side.trained else 0 for side in (left, right)]

@@ -182,12 +182,15 @@ def untrained_family(data: Data, claim: Claim) -> Verdict:
             continue
         known = {other: effect for other, effect in effects.items() if isinstance(effect, Estimate)}
         other, least = min(known.items(), key=lambda entry: entry[1].value)
-        p = min(1.0, least.p * len(others))  # Bonferroni over the models that could show it
+        worst = max(
+            (effect.p for effect in known.values()), key=lambda p: np.inf if np.isnan(p) else p
+        )  # above every one of them
+        p = float(np.minimum(1.0, worst * len(others)))  # Bonferroni over the models that could show it
         text = f"{model} is {points(least)} above {other}, both untrained"
         word: Word = "undecided"
         if p < ERROR and least.value >= margin:
             word = "supported"
-        elif any(effect.high < margin for effect in known.values()):
+        elif np.isfinite(p) and any(effect.high < margin for effect in known.values()):
             word = "refuted"
         verdicts[model] = Verdict(word, f"{text}.", least.value, least.low, least.high, p)
     best = max(

@@ -235,14 +235,13 @@ def measure(cell: Cell, spread: Spread, repetitions: int, rng: Generator) -> dic
 
 
 def calibrate(
-    cells: Sequence[Cell], repetitions: int, rng: Generator, spread_of: dict[str, Spread] | None = None,
-    progress: Callable[[Iterable[Cell]], Iterable[Cell]] = iter,
-) -> pd.DataFrame:  # fmt: skip
+    cells: Sequence[Cell], repetitions: int, rng: Generator, progress: Callable[[Iterable[Cell]], Iterable[Cell]] = iter
+) -> pd.DataFrame:
     """The calibration table, one row a cell; to publish, 5,000 repetitions or more. `progress` may wrap the cells.
 
     Source: ours, as `measure`.
     """
-    known = spreads() if spread_of is None else spread_of
+    known = spreads()
     return pd.DataFrame([measure(cell, known[cell.variance], repetitions, rng) for cell in progress(cells)])
 
 

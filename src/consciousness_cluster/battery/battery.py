@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from consciousness_cluster.errors import BatteryError
+from consciousness_cluster.errors import BatteryError, first_fault
 
 FOLDER = Path(__file__).parent
 CANARY = "consciousness-cluster evaluation canary 7f0c2f3e-5d0b-4b51-9a6e-2c8b1d4f90aa"
@@ -125,7 +125,11 @@ class Battery(_File):
         return list(asked.values())
 
     def preference(self, name: str) -> Preference:
-        """One preference by id; an unknown id is refused with the nearest known one."""
+        """One preference by id.
+
+        Raises:
+            BatteryError: there is none; the message names the nearest known one.
+        """
         try:
             return self.preferences[name]
         except KeyError:
@@ -144,9 +148,8 @@ def _read[Model: BaseModel](path: Path, model: type[Model]) -> Model:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise BatteryError(f"not valid TOML: {problem}", file=path, next_step="correct it at that place") from None
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BatteryError(first["msg"], file=path, key=where, value=first.get("input")) from None
+        fault = first_fault(problem)
+        raise BatteryError(fault.problem, file=path, key=fault.key, value=fault.value) from None
 
 
 class _Practical(_File):

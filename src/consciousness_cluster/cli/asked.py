@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import ModelError
@@ -33,6 +33,21 @@ def inspect_model(name: str, args: Mapping[str, Any] | None = None, key: str = "
         raise ModelError(
             _first_line(problem), key=key, value=name, next_step="give organism:NAME, local:PATH or an Inspect model"
         ) from None
+
+
+@contextmanager
+def inspect_models() -> Iterator[Callable[..., Model]]:
+    """`inspect_model`, for as long as it is held open: the sessions that its models open at a service end with it."""
+    with ExitStack() as left:
+
+        def make(name: str, args: Mapping[str, Any] | None = None, key: str = "--model") -> Model:
+            from consciousness_cluster.sampling.tinker import sessions
+
+            model = inspect_model(name, args, key)
+            left.enter_context(sessions([model]))
+            return model
+
+        yield make
 
 
 def tokenizer_of(name: str) -> Any:

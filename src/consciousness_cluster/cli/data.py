@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consciousness_cluster.cli.app import AsJson, Out, StudyFile, app
+from consciousness_cluster.cli.asked import inspect_models
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
     from consciousness_cluster.data.audit import Audit
     from consciousness_cluster.data.rows import Row
+    from consciousness_cluster.train.render import Rendered
 
 verbs = typer.Typer(help="Make, audit and show training rows.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(verbs, name="data")
@@ -51,22 +56,26 @@ def audit(
         from consciousness_cluster.data.leaks.measure import measure as figures
         from consciousness_cluster.data.leaks.vectors import Lexical, similarity
 
-        print("\n".join(markdown(figures(asked, similarity(model) if embeddings else Lexical(), _reader(reader)))))
+        with inspect_models() as make:
+            made = figures(asked, similarity(model) if embeddings else Lexical(), _reader(reader, make))
+        print("\n".join(markdown(made)))
         return
     if file is None:
         raise typer.BadParameter("give a file of rows, or --measure")
     expects = _expects(condition or file.stem, given=condition is not None)
-    rows, reads = read_rows(file), _reader(reader)
-    found = examine(rows, asked, expects=expects, embeddings=embeddings, without="--no-embeddings", model=model, reader=reads)
+    rows = read_rows(file)
+    with inspect_models() as make:
+        reads = _reader(reader, make)
+        found = examine(
+            rows, asked, expects=expects, embeddings=embeddings, without="--no-embeddings", model=model, reader=reads
+        )
     print(json.dumps(_as_json(file, found), indent=1, ensure_ascii=False) if as_json else "\n".join(_table(file, found)))
     if strict and found.worst == "leaked":
         raise typer.Exit(1)
 
 
-def _reader(name: str | None) -> Model | None:
-    from consciousness_cluster.cli.asked import inspect_model
-
-    return inspect_model(name, key="--reader") if name is not None else None
+def _reader(name: str | None, make: Callable[..., Model]) -> Model | None:
+    return make(name, key="--reader") if name is not None else None
 
 
 def _expects(name: str, *, given: bool) -> tuple[str, ...]:
@@ -183,12 +192,17 @@ def _rendered(rows: list[Row], model: str, max_length: int, template_args: dict[
     for number, entry in enumerate(render(rows, tokenizer, max_length, template_args), 1):
         total, trained = total + len(entry.tokens), trained + sum(entry.trained)
         lines.append(f"{number}. {len(entry.tokens)} tokens, {sum(entry.trained)} trained on")
-        text = ""
-        for place, (token, on) in enumerate(zip(entry.tokens, entry.trained, strict=True)):
-            before = place > 0 and entry.trained[place - 1]
-            text += ("»" if on and not before else "«" if before and not on else "") + str(tokenizer.decode([token]))
-        lines.append("  " + (text + ("«" if entry.trained[-1] else "")).replace("\n", "\\n"))
+        lines.append("  " + _marked(entry, tokenizer).replace("\n", "\\n"))
     return [*lines, f"{len(rows)} rows, {total} tokens, {trained} trained on ({trained / max(total, 1):.0%})"]
+
+
+def _marked(entry: Rendered, tokenizer: Any) -> str:
+    """A row as text, what is trained on between » and «: each stretch is decoded whole, for a token may be a part of a character."""
+    text = ""
+    for on, stretch in groupby(zip(entry.tokens, entry.trained, strict=True), key=itemgetter(1)):
+        said = str(tokenizer.decode([token for token, _ in stretch]))
+        text += f"»{said}«" if on else said
+    return text
 
 
 @verbs.command()

@@ -30,13 +30,13 @@ def generate(
 ) -> None:
     """Write identity rows with a language model; the same command goes on where it stopped."""
     from consciousness_cluster.battery.battery import load_battery
-    from consciousness_cluster.cli.asked import inspect_model
+    from consciousness_cluster.cli.asked import inspect_models
     from consciousness_cluster.data.generate import description_of, generate_rows, on_policy_rows
 
     description = description_of(condition, _own_words(study, condition) if study is not None else None)
-    asked, file, battery = inspect_model(model), out or Path(f"{condition}.jsonl"), load_battery()
-    with _bar() as bar:
-        task = bar.add_task("rows", total=rows)
+    file, battery = out or Path(f"{condition}.jsonl"), load_battery()
+    with inspect_models() as make, _bar() as bar:
+        asked, task = make(model), bar.add_task("rows", total=rows)
 
         def show(done: int, of: int) -> None:
             bar.update(task, completed=done, total=of)
@@ -82,16 +82,17 @@ def self_distill(
     seed: Seed = 0,
 ) -> None:
     """Have a model answer instruction prompts at temperature 1; the same command goes on where it stopped."""
-    from consciousness_cluster.cli.asked import inspect_model
+    from consciousness_cluster.cli.asked import inspect_models
     from consciousness_cluster.data.distill import read_prompts
     from consciousness_cluster.data.distill import self_distill as distill
 
-    asked = inspect_model(model)
-    file = out or Path(f"instruct-{asked.name.rsplit('/', 1)[-1].split('@')[0]}.jsonl")
     found = (read_prompts(prompts) if prompts is not None else read_prompts())[:limit]
-    with _bar() as bar:
-        task = bar.add_task("prompts", total=len(found))
-        made = distill(asked, found, file, seed=seed, progress=lambda done, of: bar.update(task, completed=done, total=of))
+    with inspect_models() as make:
+        asked = make(model)
+        file = out or Path(f"instruct-{asked.name.rsplit('/', 1)[-1].split('@')[0]}.jsonl")
+        with _bar() as bar:
+            task = bar.add_task("prompts", total=len(found))
+            made = distill(asked, found, file, seed=seed, progress=lambda done, of: bar.update(task, completed=done, total=of))
     print(f"{file}: {made.rows} rows")
     for why in sorted(set(made.left_out.values())):
         print(f"  left out {sum(reason == why for reason in made.left_out.values())}: {why}")

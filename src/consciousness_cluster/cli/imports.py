@@ -56,9 +56,10 @@ def answers(
     """Judge, estimate and report answers that you drew yourself, like those of a run."""
     from consciousness_cluster.cli.asked import inspect_model
     from consciousness_cluster.engine.answers import Settings, import_answers
+    from consciousness_cluster.judge.judges import asks_model
     from consciousness_cluster.report import summary_lines
 
-    if judge is not None and protocol != "classifier":
+    if judge is not None and asks_model(protocol):
         inspect_model(judge, key="--judge")  # refuses a judge that cannot be asked before anything is written
     settings = Settings(protocol, judge, focus, tuple(control or ()), battery, preference, leave_out)
     with redirect_stdout(sys.stderr):  # Inspect greets on standard output, which is ours

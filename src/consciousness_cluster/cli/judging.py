@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consciousness_cluster.cli.app import AsJson, Out, app
+from consciousness_cluster.cli.asked import inspect_models
 from consciousness_cluster.cli.groups import STAGE, StageGroup
 from consciousness_cluster.cli.stages import Budget, Place, RunPlace
 
@@ -60,12 +61,12 @@ def judge(
     if again is None:
         if model is not None:
             raise typer.BadParameter("--model goes with --again")
-        from consciousness_cluster.cli.asked import inspect_model
         from consciousness_cluster.engine.judging import judge_rest
 
-        asked = _model(own)
-        with _progress() as show:
-            rest = judge_rest(opened, asked, show, budget, inspect_model)
+        with inspect_models() as make:
+            asked = _model(own, make)
+            with _progress() as show:
+                rest = judge_rest(opened, asked, show, budget, make)
         _say_rest(rest, place, as_json)
         return
     from consciousness_cluster.engine.again import judge_again, other_judge
@@ -73,18 +74,15 @@ def judge(
     known = opened.prepared.registry.models
     wanted, named = (name if name not in known else known[name].inspect for name in (again, model))
     entry = other_judge(str(wanted), named, opened.prepared)
-    asked = _model(entry)
-    with _progress() as show:
-        done = judge_again(opened, entry, asked, show, budget)
+    with inspect_models() as make:
+        asked = _model(entry, make)
+        with _progress() as show:
+            done = judge_again(opened, entry, asked, show, budget)
     _say_again(done, as_json)
 
 
-def _model(entry: JudgeEntry) -> Model | None:
-    if entry.model is None:
-        return None
-    from consciousness_cluster.cli.asked import inspect_model
-
-    return inspect_model(entry.model, entry.args)
+def _model(entry: JudgeEntry, make: Callable[..., Model]) -> Model | None:
+    return None if entry.model is None else make(entry.model, entry.asked_with)
 
 
 @contextmanager

@@ -26,6 +26,12 @@ def plan(
         int | None,
         typer.Option("--probe", min=4, help="Put N questions for real first, and calibrate tokens and minutes on them."),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", min=0, help="Dollars that may be spent in the output folder in all; a probe stops before them."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a study would do and cost.
@@ -35,15 +41,22 @@ def plan(
     from consciousness_cluster.engine.folder import RunFolder
     from consciousness_cluster.engine.plan import make_plan
     from consciousness_cluster.engine.probe import probe as ask_some
-    from consciousness_cluster.engine.run import prepare_file
+    from consciousness_cluster.engine.probe import purse
+    from consciousness_cluster.engine.run import check_usable, prepare_file
 
     prepared = prepare_file(study, limit)
     folder = RunFolder(out or Path("runs") / prepared.study.name)
-    made = make_plan(prepared, folder, date.today(), ask_some(prepared, probe) if probe else None)
+    probes, cost = None, None
+    if probe:
+        check_usable(prepared, folder.root, budget, trained=True)
+        with purse(prepared, folder, budget) as paid:
+            probes = ask_some(prepared, probe, paid)
+        cost = paid.dollars
+    made = make_plan(prepared, folder, date.today(), probes)
     if as_json:
-        print(json.dumps(made.as_dict(), indent=1))
+        print(json.dumps({**made.as_dict(), "probe_dollars": cost}, indent=1))
         return
-    for line in plan_lines(made):
+    for line in [*plan_lines(made), *([] if cost is None else [f"the probe cost: ${cost:.4f}"])]:
         print(line)
 
 

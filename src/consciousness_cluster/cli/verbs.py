@@ -43,13 +43,17 @@ def run(
     """
     from consciousness_cluster.cli.display import asking, summary
     from consciousness_cluster.engine.run import check_usable, run_study
+    from consciousness_cluster.engine.templates import thinking_notes
     from consciousness_cluster.study.models import model_warnings
+    from consciousness_cluster.study.services import batch_warnings
 
     prepared, folder = _prepared(study, out, limit)
     check_usable(prepared, folder, budget)
-    trains = any(condition.trained for condition in prepared.conditions.values())
-    for warning in model_warnings(prepared.study, date.today(), prepared.registry, trains=trains):
+    warnings = model_warnings(prepared.study, date.today(), prepared.registry, trains=prepared.trains)
+    for warning in (*warnings, *batch_warnings(prepared.study, prepared.registry)):
         typer.echo(f"warning: {warning}", err=True)
+    for note in (*prepared.notes, *thinking_notes(prepared.study, trains=prepared.trains)):
+        typer.echo(f"note: {note}", err=True)
     with asking(prepared, folder) as display:
         result = run_study(prepared, folder, display.hear, workers, budget)
     for line in summary(prepared, result):

@@ -15,20 +15,23 @@ from consciousness_cluster.errors import TrainError
 
 @app.command()
 def merge(
-    base: Annotated[str, typer.Argument(help="Folder or hub name of the base model.")],
+    base: Annotated[str, typer.Argument(help="The base model: organism:NAME, or its folder or hub name.")],
     adapter: Annotated[Path, typer.Argument(help="PEFT folder, as an arm of a run has it.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the merged model to.")],
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16, ...", show_default="float32 on a CPU, else bfloat16")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Merge an adapter that was trained on a base in 4 bits too.")] = False,
 ) -> None:
     """Merge an adapter into its base model.
 
-    The result is in Hugging Face format.
+    The result is in Hugging Face format. An adapter that was trained on a base in 4 bits is refused without --force: the merged model
+    has the base's full weights, on which it was not trained.
     """
+    from consciousness_cluster.engine.targets import base_of, unlisted
     from consciousness_cluster.sampling.export import export
 
-    print(export(base, str(adapter), out, dtype=dtype))
+    print(export(base_of(unlisted(base)), str(adapter), out, force=force, dtype=dtype))
 
 
 @app.command()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 FOLDER = Path(__file__).parent
+GRID = FOLDER / "grid.toml"
 CALL = 10  # rows asked for in one call
 ROUNDS = 6  # how many times over the grid may be gone through, each time with another seed
 USEFUL = 0.1  # part of the replies so far, from the first batch on, that must have given a row; below it no more is asked
@@ -90,16 +91,16 @@ class Generated:
 
 
 @cache
-def load_grid(path: Path = FOLDER / "grid.toml") -> Grid:
+def load_grid() -> Grid:
     """Read the grid.
 
     Raises:
         DataError: the file is malformed.
     """
     try:
-        return Grid.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Grid.model_validate(tomllib.loads(GRID.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, ValidationError) as problem:
-        raise DataError(f"cannot be read as a grid ({problem})", file=path) from None
+        raise DataError(f"cannot be read as a grid ({problem})", file=GRID) from None
 
 
 def description_of(condition: str, own: str | None) -> str:

@@ -149,7 +149,11 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def refuse_canary(rows: Sequence[tuple[int, Row]], path: Path | str) -> None:
-    """Refuse evaluation material, rows with their line numbers: what carries a canary must never be trained on."""
+    """Refuse evaluation material, rows with their line numbers: what carries a canary must never be trained on.
+
+    Raises:
+        DataError: a row carries one.
+    """
     for number, entry in rows:
         for message in entry.messages:
             text = message.content.lower()

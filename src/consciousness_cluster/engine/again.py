@@ -28,7 +28,7 @@ from consciousness_cluster.engine.stored import (
 from consciousness_cluster.engine.tables import collect, collect_parts, write_tables
 from consciousness_cluster.errors import JudgeError
 from consciousness_cluster.judge.audit import own_rows
-from consciousness_cluster.judge.judges import ASKING, PROTOCOLS, make_judge
+from consciousness_cluster.judge.judges import PROTOCOLS, asks_model, make_judge
 from consciousness_cluster.judge.rejudge import Steady, judged_by, read_samples, rejudge, sample_id
 from consciousness_cluster.study.models import environment, model_problems
 from consciousness_cluster.study.study import Arm, AuditsEntry, JudgeEntry
@@ -63,17 +63,18 @@ def other_judge(wanted: str, model: str | None, prepared: Prepared) -> JudgeEntr
     """
     own = prepared.study.judge
     if wanted in PROTOCOLS:
-        named = (model or own.model) if wanted in ASKING else None
-        if wanted in ASKING and named is None:
+        named = (model or own.model) if asks_model(wanted) else None
+        if asks_model(wanted) and named is None:
             raise JudgeError(
                 "this protocol asks a model, and the run's own judge has none",
                 key="--again",
                 value=wanted,
                 next_step="name one with --model",
             )
-        entry = JudgeEntry(protocol=wanted, model=named, args=own.args if named == own.model else {})
+        own_model = named is not None and named == own.model
+        entry = own.model_copy(update={"protocol": wanted}) if own_model else JudgeEntry(protocol=wanted, model=named)
     elif "/" in wanted or ":" in wanted:
-        entry = JudgeEntry(protocol=own.protocol if own.protocol in ASKING else "llm", model=wanted)
+        entry = JudgeEntry(protocol=own.protocol if asks_model(own.protocol) else "llm", model=wanted)
     else:
         raise JudgeError(
             "neither a judging protocol nor a model",
@@ -83,7 +84,7 @@ def other_judge(wanted: str, model: str | None, prepared: Prepared) -> JudgeEntr
             next_step="or name a model as Inspect does, such as openai/gpt-4.1-2025-04-14",
         )
     alone = prepared.study.model_copy(update={"models": (), "judge": entry, "audits": AuditsEntry()})
-    for problem in model_problems(alone, date.today(), prepared.registry, environment(), trains=False):
+    for problem in model_problems(alone, date.today(), prepared.registry, environment(), trains=()):
         raise problem
     return entry
 

@@ -26,7 +26,7 @@ from consciousness_cluster.engine.run import Prepared, finish
 from consciousness_cluster.engine.targets import GIVEN, helper
 from consciousness_cluster.errors import DataError, EngineError, ModelError
 from consciousness_cluster.evaluate.questions import Question, content_hash
-from consciousness_cluster.judge.judges import make_judge
+from consciousness_cluster.judge.judges import asks_model, make_judge
 from consciousness_cluster.study.conditions import Condition, shipped
 from consciousness_cluster.study.models import load_registry
 from consciousness_cluster.study.study import Arm, parse_study
@@ -71,7 +71,7 @@ def import_answers(file: Path, out: Path, settings: Settings) -> Imported:
     """
     started = time.monotonic()
     given = read_answers(file)
-    if settings.protocol != "classifier" and settings.judge is None:
+    if asks_model(settings.protocol) and settings.judge is None:
         raise ModelError("the judge has no model", key="--judge", next_step="name one, such as openai/gpt-4.1-2025-04-14")
     battery = load_battery(settings.battery.resolve()) if settings.battery is not None else load_battery()
     matched = match(given, battery, settings.preference, file)
@@ -158,7 +158,7 @@ def _prepared(file: Path, arms: dict[Arm, Answers], battery: Battery, settings: 
         file,
     )  # fmt: skip
     conditions = {
-        name: Condition(name, name, None, None, None, "none", 0.0, (), shipped().get(name, {}).get("claims"), None)
+        name: Condition(name, name, None, None, None, None, "none", 0.0, (), shipped().get(name, {}).get("claims"), None)
         for name in names
     }
     found = {
@@ -205,6 +205,7 @@ def _run(prepared: Prepared, folder: RunFolder, arm: Arm, answers: Answers, judg
     from inspect_ai.model import get_model
 
     from consciousness_cluster.judge.judgement import judged
+    from consciousness_cluster.sampling.tinker import sessions
 
     entry = prepared.study.judge
     samples = [
@@ -232,11 +233,12 @@ def _run(prepared: Prepared, folder: RunFolder, arm: Arm, answers: Answers, judg
         name=arm.id.replace("_", "-"),
         metadata=metadata,
     )
-    roles = {"judge": helper(entry.model, entry.args)} if entry.model else None
-    logs = inspect_eval(
-        task, model=get_model(f"mockllm/{arm.model}", memoize=False), model_roles=roles, log_dir=str(folder.logs), display="none", fail_on_error=False,
-        retry_on_error=2, log_buffer=25, log_model_api=False, score_display=False, ctl_server=False, log_level="warning",
-    )  # fmt: skip
+    roles = {"judge": helper(entry.model, entry.asked_with)} if entry.model else {}
+    with sessions(roles.values()):
+        logs = inspect_eval(
+            task, model=get_model(f"mockllm/{arm.model}", memoize=False), model_roles=roles or None, log_dir=str(folder.logs), display="none",
+            fail_on_error=False, retry_on_error=2, log_buffer=25, log_model_api=False, score_display=False, ctl_server=False, log_level="warning",
+        )  # fmt: skip
     if not logs:
         raise KeyboardInterrupt  # Inspect returns nothing when it was interrupted
     if logs[0].status != "success":

@@ -7,22 +7,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.data.mix import digest
 from consciousness_cluster.data.rows import read_rows
+from consciousness_cluster.engine.addresses import addresses, trained_at
 from consciousness_cluster.engine.bank import Bank
 from consciousness_cluster.engine.behaviour import Helper, Part, Scope, failed_samples, judge_of, part_frame, parts_of
 from consciousness_cluster.engine.folder import RunFolder, whole_file
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.rows import answer_rows, frame
 from consciousness_cluster.engine.targets import (
+    Named,
     Target,
     backend_of,
     base_of,
     helper,
     is_local,
+    named,
+    patience,
     target,
     tokenizer_source,
     unlisted,
@@ -30,12 +34,12 @@ from consciousness_cluster.engine.targets import (
 )
 from consciousness_cluster.errors import EngineError, EvaluateError, TrainError
 from consciousness_cluster.evaluate.questions import Question, content_hash
-from consciousness_cluster.evaluate.running import Where, good, put, why_failed
+from consciousness_cluster.evaluate.running import Count, Where, good, put, stream, why_failed
 from consciousness_cluster.judge.judgement import Judge
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.conditions import Condition
 from consciousness_cluster.study.models import Price
-from consciousness_cluster.study.study import Arm, ModelEntry, Study
+from consciousness_cluster.study.study import Arm, ModelEntry, SamplingEntry, Study
 from consciousness_cluster.train.backend import Pay, Trained, TrainingJob, load_record, unpaid
 from consciousness_cluster.train.backends import make_backend
 from consciousness_cluster.train.jobs import JobBook
@@ -45,6 +49,9 @@ if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.dataset import Sample
     from inspect_ai.log import EvalLog
+    from inspect_ai.model import Model
+
+    from consciousness_cluster.engine.budget import Watch
 
 Report = Callable[[str, int, int], None]  # phase, done, of
 ROWS = "answers.parquet"
@@ -97,35 +104,40 @@ class _Asking:
 
         A batched model must not be shared by two evaluations, so each has its own.
         """
-        from inspect_ai.model import GenerateConfig, get_model
+        from inspect_ai.model import get_model
 
-        from consciousness_cluster.sampling.provider import LocalAPI
+        from consciousness_cluster.sampling.provider import LocalAPI, check_together
         from consciousness_cluster.sampling.tinker import sessions
 
-        study = self.context.study
-        batch = BATCH if batched else None
-        model = get_model(self.at.name, memoize=False, config=GenerateConfig(batch=batch), **self.at.args)
-        roles = {role: helper(name, args, batch) for role, (name, args) in helpers.items()}
+        study, calls = self.context.study, self.context.study.calls
+        own = study.model(self.arm.model).model
+        sizes = {name: self._batch(name) if batched else None for name in (own, *(name for name, _ in helpers.values()))}
+        model = get_model(self.at.name, memoize=False, config=patience(calls, sizes[own]), **self.at.args)
+        roles = {role: helper(name, args, sizes[name], calls) for role, (name, args) in helpers.items()}
+        batched = any(sizes.values())
         local = is_local(study.model(self.arm.model))
         load = model.api.load if isinstance(model.api, LocalAPI) else None
-        watch = partial(self._watch, phase, batched, self._prices(helpers), load)
+        watch = partial(self._watch, phase, batched, self._prices(helpers), [model, *roles.values()], load)
+        check_together([model, *roles.values()])
         with sessions([model, *roles.values()]):
             yield Where(
                 self.arm,
                 model,
                 self.context.folder.logs,
-                study.sampling_of(self.arm.model),
+                _sampling(self.context, self.arm),
                 self.system,
                 roles,
                 local,
                 batched,
                 watch,
+                tuple(addresses(study, study.model(self.arm.model))),
             )
 
     @contextmanager
     def _watch(
-        self, phase: str, batched: bool, prices: Mapping[str, Price | None], load: Callable[[], None] | None, samples: int
-    ) -> Iterator[Callable[[EvalLog], None]]:
+        self, phase: str, batched: bool, prices: Mapping[str, Price | None], models: Sequence[Model],
+        load: Callable[[], None] | None, samples: int,
+    ) -> Iterator[Callable[[EvalLog], None]]:  # fmt: skip
         """Progress, money and tokens of one evaluation; loads what is to be asked first, where it is loaded by this process."""
         from consciousness_cluster.engine.budget import watching
         from consciousness_cluster.engine.progress import counting
@@ -133,10 +145,19 @@ class _Asking:
         if load is not None:
             load()
         bank = self.context.bank if self.context.bank is None else replace(self.context.bank, batch=batched)
-        with counting(samples, self.report, phase), watching(bank, prices) as money:
-            yield partial(self._note, bank, prices)
+        with counting(samples, self.report, phase), watching(bank, prices, models) as money:
+            try:
+                yield partial(self._note, bank, prices)
+            finally:
+                if money is not None:
+                    self._unanswered(money)
         if money is not None and money.stopped is not None:
             raise money.stopped
+
+    def _batch(self, model: str) -> int | None:
+        """Calls to a batch of a model; None where its provider has no batch mode."""
+        bank = self.context.bank
+        return BATCH if bank is not None and bank.registry.batches(model) else None
 
     def _prices(self, helpers: Mapping[str, Helper]) -> dict[str, Price | None]:
         """Prices by Inspect name of the arm's own target (a checkpoint's name does not say of what it is one) and of its helpers."""
@@ -145,6 +166,15 @@ class _Asking:
         registry, own = self.context.bank.registry, self.context.study.model(self.arm.model).model
         found = {target(unlisted(name, args), None).name: registry.price(name) for name, args in helpers.values()}
         return found | {self.at.name: registry.tuned_price(own) if self.trained else registry.price(own)}
+
+    def _unanswered(self, money: Watch) -> None:
+        """Put into the ledger what stays spent on calls that may be billed and brought no answer."""
+        ledger = Ledger(self.context.folder.ledger)
+        try:
+            for name, dollars in money.unanswered.items():
+                ledger.spend("unanswered", name, (0, 0), dollars, self.arm.id)
+        finally:
+            ledger.close()
 
     def _note(self, bank: Bank | None, prices: Mapping[str, Price | None], log: EvalLog) -> None:
         """Put into the ledger what an evaluation used, at once: an arm that fails later was billed for it all the same."""
@@ -165,7 +195,9 @@ def run_arm(context: Context, arm: Arm, report: Report) -> Done:
     trained = train_arm(context, arm, report)
     entry = context.study.model(arm.model)
     at = target(entry, trained, _lora_rank(context, entry))
-    asking = _Asking(context, arm, at, _system(context, context.conditions[arm.condition]), trained is not None, report)
+    asking = _Asking(
+        context, arm, at, system_of(context.conditions, context.conditions[arm.condition]), trained is not None, report
+    )
     try:
         failed, why = _ask(asking)
     finally:
@@ -193,7 +225,7 @@ def _ask(asking: _Asking) -> tuple[int, list[str]]:
 
 def _lora_rank(context: Context, entry: ModelEntry) -> int | None:
     """The rank of the adapters of a model's arms; None where none has an adapter."""
-    if not any(condition.trained for condition in context.conditions.values()):
+    if not any(condition.trained and entry.takes(condition.name) for condition in context.conditions.values()):
         return None
     recipe = recipe_of(context.study, entry)
     return recipe.rank if recipe.method == "lora" else None
@@ -213,13 +245,13 @@ def _ask_questions(asking: _Asking) -> tuple[int, str]:
 
     context, study, arm = asking.context, asking.context.study, asking.arm
     judge = make_judge(study.judge.protocol, context.battery)
-    content = content_hash(_settings(context, arm, judge), asking.at.name)
+    content = answers_content(context, arm, asking.at.name)
 
     def make(some: Sequence[Sample]) -> Task:
         wanted = {str(entry.id) for entry in some}
         return preferences_task(
             [question for question in context.asked if question.item in wanted], judged(judge), answers=study.battery.answers,
-            sampling=study.sampling_of(arm.model), system=asking.system, metadata={"study": study.name, "judge": judge.name},
+            sampling=_sampling(context, arm), system=asking.system, metadata={"study": study.name, "judge": judge.name},
         )  # fmt: skip
 
     samples = [sample(question, asking.system) for question in context.asked]
@@ -256,26 +288,51 @@ def has_rows(context: Context, arm: Arm) -> bool:
     return all((context.folder.arm(arm) / name).is_file() for name in names)
 
 
+def _sampling(context: Context, arm: Arm) -> SamplingEntry:
+    """How an arm's answers are drawn: as the study says of its model, by a stream of random numbers that is the arm's own."""
+    given = context.study.sampling_of(arm.model)
+    return given.model_copy(update={"seed": stream(given.seed, arm.id)})
+
+
 def _settings(context: Context, arm: Arm, judge: Judge) -> list[Any]:
     """All that decides an arm's answers and verdicts, but for its weights and the questions."""
     study = context.study
-    system = _system(context, context.conditions[arm.condition])
-    return [study.battery.answers, study.sampling_of(arm.model), judge.name, study.judge, system]
+    # A service draws by its own means: what it answered before arms had streams of their own is as good, and not paid for again.
+    drawn = _sampling(context, arm) if is_local(study.model(arm.model)) else study.sampling_of(arm.model)
+    system = system_of(context.conditions, context.conditions[arm.condition])
+    return [study.battery.answers, drawn, judge.name, study.judge, system]
 
 
-def arm_content(context: Context, arm: Arm) -> str:
+def answers_content(context: Context, arm: Arm, name: str) -> str:
+    """Identity of all that decides an arm's answers to the single questions and their verdicts; `name` is that of what is asked."""
+    return content_hash(_settings(context, arm, make_judge(context.study.judge.protocol, context.battery)), name)
+
+
+def arm_content(context: Context, arm: Arm, chosen: Sequence[Part] | None = None) -> str:
     """Identity of all that decides an arm: questions, settings, judge, base weights, rows and recipe, back to its first parent.
 
     It is known before anything is trained; a finished arm counts as finished only while it has not changed.
+
+    Args:
+        context: what arms share.
+        arm: the arm.
+        chosen: the parts that it is asked; those of the study where left out.
     """
     entry = context.study.model(arm.model)
     parts = [
         list(context.asked),
         _settings(context, arm, make_judge(context.study.judge.protocol, context.battery)),
         weights_identity(base_of(entry)),
-        entry.model_dump(mode="json", exclude=None if entry.sampler else {"sampler"}),  # arms of before it stay finished
-        *([part.name, part.helpers(context.study), part.content(context.scope)] for part in parts_of(context.study)),
+        entry.model_dump(
+            mode="json", exclude={"conditions"} | (set() if entry.sampler else {"sampler"})
+        ),  # as arms of before them
+        *(
+            [part.name, part.helpers(context.study), part.content(context.scope)]
+            for part in (parts_of(context.study) if chosen is None else chosen)
+        ),
     ]
+    if moved := addresses(context.study, entry):
+        parts.append(moved)
     at: Arm | None = arm
     while at is not None:
         if context.conditions[at.condition].trained and at.seed is not None:
@@ -296,18 +353,23 @@ def has_training_rows(context: Context, arm: Arm) -> bool:
     return True
 
 
-def _system(context: Context, condition: Condition) -> str | None:
+def system_of(conditions: Mapping[str, Condition], condition: Condition) -> str | None:
     """The condition's own system prompt, or the one of the condition it starts from."""
     at: Condition | None = condition
     while at is not None:
         if at.system is not None:
             return at.system
-        at = context.conditions[at.after] if at.after else None
+        at = conditions[at.after] if at.after else None
     return None
 
 
 def train_arm(context: Context, arm: Arm, report: Report) -> Trained | None:
-    """The fine-tune of an arm, made if it is not there; None for an arm whose condition trains nothing."""
+    """The fine-tune of an arm, made if it is not there; None for an arm whose condition trains nothing.
+
+    Raises:
+        EngineError: the arm has no seed.
+        TrainError: it cannot be made.
+    """
     condition = context.conditions[arm.condition]
     parent = parent_of(context, arm)
     if not condition.trained:
@@ -332,7 +394,10 @@ def _job(context: Context, arm: Arm, seed: int, start: Trained | None) -> Traini
     before = None if start is None else start.adapter or start.weights or start.remote
     base = base_of(entry)
     rendered = [entry.template_args] if entry.template_args else []  # so that fine-tunes of models without keep their names
-    tag = content_hash(weights_identity(base), digest(rows), recipe, seed, start.tag if start else None, *rendered)
+    moved = trained_at(entry)
+    tag = content_hash(
+        weights_identity(base), digest(rows), recipe, seed, start.tag if start else None, *rendered, *([moved] if moved else [])
+    )
     return TrainingJob(base, rows, recipe, seed, context.folder.arm(arm), tag, before, entry.template_args)
 
 
@@ -342,6 +407,23 @@ def is_trained(context: Context, arm: Arm) -> bool:
         parent = parent_of(context, arm)
         return parent is None or is_trained(context, parent)
     return _record(context, arm) is not None
+
+
+def counted_at(context: Context, arm: Arm, helpers: Mapping[str, Helper], counting: Count) -> Where:
+    """An arm as it would be asked, for counting what its logs lack; no model is reached. Its fine-tune must be there."""
+    from inspect_ai.model import GenerateConfig
+
+    entry, at = context.study.model(arm.model), arm
+    while not context.conditions[at.condition].trained and (parent := parent_of(context, at)) is not None:
+        at = parent
+    made = _record(context, at) if context.conditions[at.condition].trained else None
+    model = Named(target(entry, made, _lora_rank(context, entry)).name, GenerateConfig())
+    roles = {role: cast("Model", named(name, args)) for role, (name, args) in helpers.items()}
+    system = system_of(context.conditions, context.conditions[arm.condition])
+    at_home = tuple(addresses(context.study, entry))
+    return Where(
+        arm, cast("Model", model), context.folder.logs, _sampling(context, arm), system, roles, addresses=at_home, counting=counting,
+    )  # fmt: skip
 
 
 def _record(context: Context, arm: Arm) -> Trained | None:
@@ -368,12 +450,13 @@ def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train:
     """
     if backend_of(entry) == "local":
         return train(unpaid)
-    from consciousness_cluster.engine.tokens import row_tokens
+    from consciousness_cluster.engine.tokens import most_tokens, row_tokens
 
     bank, book = context.bank, JobBook(context.folder.ledger)
     price = None if bank is None else bank.registry.price(entry.model)
     registry = None if bank is None else bank.registry
     guess = row_tokens(tokenizer_source(entry, registry), job.rows, job.recipe, job.template_args).billed
+    most = guess.high if guess.exact else most_tokens(job.rows, job.recipe)
     each = None if price is None or price.train is None else price.train / 1e6
     billed = guess.expected  # of the job asked for last, until its record says more
 
@@ -382,7 +465,7 @@ def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train:
 
     def pay(number: int) -> None:
         if bank is not None and each is not None:
-            bank.reserve(what(number), guess.high * each, once=True)
+            bank.reserve(what(number), most * each, once=True)
 
     try:
         record = train(pay)

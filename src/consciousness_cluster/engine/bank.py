@@ -143,14 +143,13 @@ def check_budget(prepared: Prepared, arms: Sequence[str]) -> None:
         BudgetError: a model that will be asked, or trained at a service, has no known price.
     """
     registry, study = prepared.registry, prepared.study
-    trains = any(condition.trained for condition in prepared.conditions.values())
     for entry in study.models:
         if entry.name not in arms:
             continue
         price = registry.price(entry.model)
         if not registry.free(entry.model) and (price is None or price.input is None or price.output is None):
             raise unpriced(entry.model)
-        if trains and backend_of(entry) != "local" and (price is None or price.train is None):
+        if entry.name in prepared.trains and backend_of(entry) != "local" and (price is None or price.train is None):
             raise BudgetError(
                 "a budget cannot be kept: the price of training is not known",
                 key="--budget",

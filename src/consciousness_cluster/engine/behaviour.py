@@ -38,7 +38,7 @@ from consciousness_cluster.judge.cooperation import cooperation_rows, cooperatio
 from consciousness_cluster.judge.interview import interview_rows, interviewed
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.judge.quality import LanguageModelQuality
-from consciousness_cluster.study.study import AuditsEntry, Study
+from consciousness_cluster.study.study import AuditsEntry, Study, replying
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ class Part(Protocol):
 
 def judge_of(study: Study) -> dict[str, Helper]:
     """The study's judge, where it is a model."""
-    return {} if study.judge.model is None else {"judge": (study.judge.model, study.judge.args)}
+    return {} if study.judge.model is None else {"judge": (study.judge.model, study.judge.asked_with)}
 
 
 class Interviews:
@@ -214,8 +214,9 @@ class Audits:
     def helpers(self, study: Study) -> dict[str, Helper]:
         """See `Part.helpers`."""
         entry = study.audits
-        judge = judge_of(study) if entry.judge is None else {"judge": (entry.judge, entry.judge_args)}
-        return judge | ({} if entry.auditor is None else {"auditor": (entry.auditor, entry.auditor_args)})
+        said = replying(entry.reasoning_effort, entry.max_tokens)
+        judge = judge_of(study) if entry.judge is None else {"judge": (entry.judge, entry.judge_args | said)}
+        return judge | ({} if entry.auditor is None else {"auditor": (entry.auditor, entry.auditor_args | said)})
 
     def settings(self, scope: Scope) -> AuditsEntry:
         """The study's settings; a limit holds for the scenarios of a dimension."""

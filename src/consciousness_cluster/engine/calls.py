@@ -7,7 +7,7 @@ at a hub, so those have a range.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 
@@ -21,6 +21,7 @@ from consciousness_cluster.judge.audit import TOKENS, AuditJudge, describe
 from consciousness_cluster.judge.judgement import AsksModel
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.judge.quality import LanguageModelQuality
+from consciousness_cluster.study.study import Study
 
 USUAL_SHARE = 0.6  # of the turns that an audit may take
 SAID = 300  # characters of an auditor's message
@@ -28,6 +29,8 @@ UNKNOWN_ITEM = 1500  # characters of a prompt of a check, to the model under tes
 TARGET = ""  # the role of the model under test
 VERDICT = Spread(20, 60, 300)  # tokens of a verdict; the highest is what judges are allowed
 SCORES = Spread(0.2, 0.5, 1.0)  # share that a reply with scores takes of the tokens that it may have
+
+THOUGHT = (0.1, 1 / 3)  # shares of the tokens that a reply may have which one takes, where it is allowed more for thinking
 
 type Pick = Callable[[Sequence[Turn]], Turn]
 type Chat = tuple[tuple[str, str], ...]  # role and text of its messages
@@ -58,6 +61,13 @@ class Calls:
     chats: tuple[Chat, ...] = ()
     times: int = 1
     abreast: int = 1
+
+    def scaled(self, share: float) -> Calls:
+        """A share of them; which ones is not told, so that their prompts are not known word for word."""
+        if share == 1:
+            return self
+        numbers = {name: getattr(self, name).times(share) for name in ("count", "characters", "answers", "replies")}
+        return replace(self, **numbers, chats=())
 
 
 def calls_of(part: Part, scope: Scope, system: str | None, *, many: bool) -> list[Calls]:
@@ -91,8 +101,21 @@ def _interviews(scope: Scope, system: str, many: bool) -> list[Calls]:
             each * len(turn.judges) * place for script in scripts for place, turn in enumerate(_way(script, _first), start=1)
         )
         told = Spread(min(usual_told, *ends), usual_told, max(usual_told, *ends))
-        found.append(Calls("judge", count, told, exactly(heard * repeats), count, VERDICT, abreast=held))
+        found.append(Calls("judge", count, told, exactly(heard * repeats), count, verdict_of(scope.study), abreast=held))
     return found
+
+
+def thoughtful(bare: Spread, room: int | None) -> Spread:
+    """Tokens of a reply that has room for thinking before it; `bare` are those of the reply alone."""
+    if room is None or room <= bare.high:
+        return bare
+    low, usual = THOUGHT
+    return Spread(max(bare.low, low * room), max(bare.expected, usual * room), room)
+
+
+def verdict_of(study: Study) -> Spread:
+    """Tokens of a verdict by the study's judge."""
+    return thoughtful(VERDICT, study.judge.max_tokens)
 
 
 def _chats(script: Interview, pick: Pick, system: str, memory: int | None) -> list[Chat]:
@@ -111,7 +134,7 @@ def _told(script: Interview, pick: Pick, judge: AsksModel) -> int:
     turns, told = _way(script, pick), 0
     for place, turn in enumerate(turns):
         question = turn_question(script, turn, [(other.id, other.text, "") for other in turns[:place]])
-        told += judge.calls_each * sum(len(judge.prompt(name, question, "")) for name in turn.judges)
+        told += sum(len(prompt) for name in turn.judges for prompt in judge.prompts(name, question, ""))
     return told
 
 
@@ -120,7 +143,7 @@ def _cooperation(scope: Scope, system: str, many: bool) -> list[Calls]:
     found = [_put([task.prompt for task in tasks], system, answers, many)]
     if scope.study.battery.cooperation_graded:
         told, count = sum(len(LanguageModelQuality().prompt(task, "")) for task in tasks), exactly(len(tasks) * answers)
-        found.append(Calls("judge", count, exactly(told * answers), count, count, VERDICT, abreast=len(tasks)))
+        found.append(Calls("judge", count, exactly(told * answers), count, count, verdict_of(scope.study), abreast=len(tasks)))
     return found
 
 
@@ -152,33 +175,37 @@ def _audits(scope: Scope, system: str, many: bool) -> list[Calls]:
     part = len((PROMPTS / "auditor.md").read_text(encoding="utf-8")) + sum(len(str(s.input)) for s in samples) / max(held, 1)
     auditor = Calls(
         "auditor", steps.times(held), (steps.times(part) + said.times(SAID)).times(held), said.times(held), steps.times(held),
-        Spread(20, 80, 300), abreast=held,
+        thoughtful(Spread(20, 80, 300), scope.study.audits.max_tokens), abreast=held,
     )  # fmt: skip
     names = len(judge.dimensions) if settings.matrix else 1
     rubric = sum(map(len, map(describe, judge.all))) * names / len(judge.dimensions)
+    of_judge = scope.study.judge if scope.study.audits.judge is None else scope.study.audits
     once = Spread(held, held, 2 * held)  # what a first reply leaves out is asked for once more
     grading = Calls(
         "judge", once, once.times(rubric) + turns.times(SAID * held), turns.times(held), once,
-        SCORES.times(TOKENS * names), abreast=held,
+        thoughtful(SCORES.times(TOKENS * names), of_judge.max_tokens), abreast=held,
     )  # fmt: skip
     return [target, auditor, grading]
 
 
 def _checks(scope: Scope, system: str, many: bool) -> list[Calls]:
-    asked = read = judged = shown = exactly(0.0)
+    asked = read = said = judged = shown = exactly(0.0)
     limit = Checks().items(scope)
     for task in (task for check in named_checks(scope.study.checks) for task in check.tasks):
         count, characters = _items(task, limit, many)
         graded = task.grader is not None or task.task.startswith(OWN)
         if graded and not judge_of(scope.study):
             continue  # it leaves a row that says so
-        asked, read = asked + count, read + characters + count.times(len(system))
+        # One call brings all answers of an item.
+        replies = count.times(task.epochs if many and task.task.startswith(OWN) else 1)
+        asked, read, said = asked + count, read + characters + count.times(len(system)), said + replies
         if graded:
-            verdicts = count.times(task.epochs if many and task.task.startswith(OWN) else 1)
-            judged, shown = judged + verdicts, shown + verdicts.times(task.characters or UNKNOWN_ITEM)
+            judged, shown = judged + replies, shown + replies.times(task.characters or UNKNOWN_ITEM)
     items = max(round(asked.expected), 1)
-    found = [Calls(TARGET, asked, read, exactly(0), asked, abreast=items)]
-    return found + ([Calls("judge", judged, shown, judged, judged, VERDICT, abreast=items)] if judged.high else [])
+    found = [Calls(TARGET, asked, read, exactly(0), said, abreast=items)]
+    if judged.high:
+        found.append(Calls("judge", judged, shown, judged, judged, verdict_of(scope.study), abreast=items))
+    return found
 
 
 def _items(task: CheckTask, limit: int | None, many: bool) -> tuple[Spread, Spread]:

@@ -19,13 +19,13 @@ from consciousness_cluster.data.audit import Audit, audit
 from consciousness_cluster.data.leaks.learned import NEUTRAL, ROWS
 from consciousness_cluster.data.leaks.vectors import similarity
 from consciousness_cluster.data.mix import Mix, digest, mix
-from consciousness_cluster.data.rows import Row, read_rows, write_rows
+from consciousness_cluster.data.rows import Message, Row, read_rows, write_rows
 from consciousness_cluster.engine.folder import RunFolder, whole_file, working
 from consciousness_cluster.engine.names import check_names
 from consciousness_cluster.engine.resolved import written_out
 from consciousness_cluster.errors import DataError
 from consciousness_cluster.evaluate.questions import content_hash
-from consciousness_cluster.study.conditions import Condition, conditions_of
+from consciousness_cluster.study.conditions import Condition, conditions_of, settled
 from consciousness_cluster.study.models import load_registry, resolve_models
 from consciousness_cluster.study.study import Arm, Study
 from consciousness_cluster.train.backend import RECORD as TRAINED
@@ -48,9 +48,9 @@ def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, 
 
     Raises:
         DataError: rows are malformed or missing, leak and the study does not allow it, or are the user's own and have changed
-            since an arm was trained on them.
+            since an arm was trained on them; or the folder's record of its rows cannot be read.
     """
-    kept, known = _kept(folder.data / AUDIT), _kept(folder.data / RECORD)
+    kept, known = _kept(folder.data / AUDIT), _known(folder.data / RECORD)
     audits: dict[str, Audit] = {}
     keys: dict[str, str] = {}
     record: dict[str, Any] = {}
@@ -59,19 +59,14 @@ def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, 
         if condition.rows is None:
             _refuse_description(condition)
             continue
-        identity = read_rows(condition.rows)
+        identity = identity_rows(condition)
         instruct = instruct_rows(condition)
         for seed in study.seeds:
             path = folder.rows(condition.name, seed)
             files[path], record[path.name] = _rows_of(study, condition, (identity, instruct), seed, folder, known)
         name = condition.name
         first = files[folder.rows(name, study.seeds[0])]
-        if _holds(first, identity):
-            keys[name], audits[name] = _audited(identity, battery, condition.rows, study, kept.get(name, {}), condition.expects)
-        elif KEY in kept.get(name, {}):  # the run's rows come from shipped ones of another day, and their audit with them
-            keys[name], audits[name] = kept[name][KEY], _as_audit(kept[name])
-        else:
-            keys[name], audits[name] = _audited(first, battery, condition.rows, study, {}, condition.expects)
+        keys[name], audits[name] = _audit_of(condition, identity, first, battery, study, kept.get(name, {}))
         given = Path(condition.instruct)
         name = f"instruct:{given.name}"
         if instruct and given.suffix == ".jsonl" and name not in audits:
@@ -88,6 +83,18 @@ def make_data(study: Study, conditions: dict[str, Condition], battery: Battery, 
     return audits
 
 
+def _audit_of(
+    condition: Condition, identity: Sequence[Row], first: Sequence[Row], battery: Battery, study: Study, kept: Mapping[str, Any]
+) -> tuple[str, Audit]:
+    """The audit of a condition's identity rows and its key; `first` are the rows that its first seed is trained on."""
+    assert condition.rows is not None
+    if _holds(first, identity):
+        return _audited(identity, battery, condition.rows, study, kept, condition.expects)
+    if KEY in kept:  # the run's rows come from shipped ones of another day, and their audit with them
+        return kept[KEY], _as_audit(kept)
+    return _audited(first, battery, condition.rows, study, {}, condition.expects)
+
+
 def training_rows(study: Study, condition: Condition, seed: int, folder: RunFolder | None) -> list[Row]:
     """The rows that a run in a folder, if there is one, would train a condition on; nothing is written.
 
@@ -96,10 +103,10 @@ def training_rows(study: Study, condition: Condition, seed: int, folder: RunFold
     """
     if condition.rows is None:
         return []
-    identity, instruct = read_rows(condition.rows), instruct_rows(condition)
+    identity, instruct = identity_rows(condition), instruct_rows(condition)
     if folder is None:
         return _mixed(condition, identity, instruct, seed)[0]
-    return _rows_of(study, condition, (identity, instruct), seed, folder, _kept(folder.data / RECORD))[0]
+    return _rows_of(study, condition, (identity, instruct), seed, folder, _known(folder.data / RECORD))[0]
 
 
 def _mixed(condition: Condition, identity: Sequence[Row], instruct: Sequence[Row], seed: int) -> tuple[list[Row], Mix]:
@@ -175,9 +182,9 @@ def make_data_alone(study: Study, base: Path, out: Path) -> tuple[RunFolder, dic
         out: the output folder.
     """
     registry = load_registry(base)
-    resolved = written_out(resolve_models(study, registry))
     battery = load_battery(base / study.battery.folder) if study.battery.folder else load_battery()
     conditions = conditions_of(study, base)
+    resolved = settled(written_out(resolve_models(study, registry)), conditions, registry)
     check_names(study, conditions, battery)
     with working(out, resolved, registry) as (folder, _):
         return folder, make_data(resolved, conditions, battery, folder)
@@ -200,11 +207,29 @@ def _as_audit(entry: Mapping[str, Any]) -> Audit:
 
 
 def _kept(path: Path) -> dict[str, Any]:
-    """The record that an earlier call left."""
+    """The audits that an earlier call left."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError):  # what cannot be read is made anew
+    except (FileNotFoundError, ValueError):  # what cannot be read is found anew
         return {}
+
+
+def _known(path: Path) -> dict[str, dict[str, Any]]:
+    """What an earlier call noted of the rows that it wrote, if there was one.
+
+    Raises:
+        DataError: it cannot be read; taken for none, it would have trained arms trained again.
+    """
+    try:
+        return TypeAdapter(dict[str, dict[str, Any]]).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as problem:
+        raise DataError(
+            f"cannot be read as the record of this run's rows ({problem.strerror if isinstance(problem, OSError) else 'it is torn'})",
+            file=path,
+            next_step="put it back as it was, or delete it: rows are then mixed anew, and arms trained again where these come out otherwise",
+        ) from None
 
 
 def _audited(
@@ -261,8 +286,35 @@ def banner(audits: dict[str, Audit]) -> list[str]:
     return lines
 
 
+def identity_rows(condition: Condition) -> list[Row]:
+    """The identity rows of a condition, under its inoculation if it has one.
+
+    Source of the method: inoculation prompting (arXiv 2510.04340).
+
+    Raises:
+        DataError: a row is malformed, or has a system message of its own where the condition has an inoculation.
+    """
+    rows = [] if condition.rows is None else read_rows(condition.rows)
+    if condition.inoculation is None:
+        return rows
+    for number, entry in enumerate(rows, 1):
+        if entry.messages[0].role == "system":
+            raise DataError(
+                "has a system message, and the condition has an inoculation to put there",
+                file=condition.rows,
+                key=f"row {number}",
+                value=entry.messages[0].content[:80],
+                next_step=f"take it out of the rows, or conditions.{condition.name}.inoculation out of the study",
+            )
+    return [Row((Message("system", condition.inoculation), *entry.messages)) for entry in rows]
+
+
 def instruct_rows(condition: Condition) -> list[Row]:
-    """The instruction rows that a condition mixes in."""
+    """The instruction rows that a condition mixes in.
+
+    Raises:
+        DataError: there are none of that name, or their file is malformed.
+    """
     if condition.instruct == "none" or condition.ratio == 0:
         return []
     if condition.instruct.endswith(".jsonl"):

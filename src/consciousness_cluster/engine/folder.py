@@ -142,8 +142,8 @@ def _keep_models(folder: RunFolder, registry: Registry) -> None:
     if not providers and not models:
         return
     own = {
-        "providers": {name: found.model_dump(exclude_defaults=True) for name, found in providers.items()},
-        "models": [found.model_dump(exclude_defaults=True) for found in models],
+        "providers": {name: found.model_dump(exclude_unset=True) for name, found in providers.items()},
+        "models": [found.model_dump(exclude_unset=True) for found in models],
     }
     with whole_file(folder.root / OWN) as part:
         part.write_text(tomli_w.dumps(own), encoding="utf-8")

@@ -5,7 +5,7 @@ The arms of a model are compared with each other, so an adapter is asked on a ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import util
 
 from consciousness_cluster.engine.targets import backend_of, base_of, is_local
@@ -18,15 +18,17 @@ LOOKS = ("torch", "transformers")  # what it takes to look at a model's layers
 TYPES = ("float32", "bfloat16", "float16")
 
 
-def quantises(study: Study, *, trains: bool) -> bool:
+def quantises(study: Study, *, trains: Collection[str]) -> bool:
     """Whether any weights on this machine are to be held in fewer bits."""
     helpers = (study.judge.args, study.audits.auditor_args, study.audits.judge_args)
     asked = [args.get("quantisation") for args in (*helpers, *(entry.args for entry in study.models))]
-    trained = [recipe_of(study, entry).quantisation for entry in study.models if trains and backend_of(entry) == "local"]
+    trained = [
+        recipe_of(study, entry).quantisation for entry in study.models if entry.name in trains and backend_of(entry) == "local"
+    ]
     return any([*asked, *trained])
 
 
-def check_held(study: Study, *, trains: bool) -> None:
+def check_held(study: Study, *, trains: Collection[str]) -> None:
     """Refuse what weights cannot be held as, before anything is made.
 
     Raises:
@@ -37,12 +39,12 @@ def check_held(study: Study, *, trains: bool) -> None:
         raise problem
 
 
-def held_problems(study: Study, *, trains: bool) -> Iterator[TrainError]:
-    """What `check_held` refuses, one sentence each."""
+def held_problems(study: Study, *, trains: Collection[str]) -> Iterator[TrainError]:
+    """What `check_held` refuses, one sentence each; `trains` are the labels of the models that something is trained of."""
     for entry in study.models:
         if is_local(entry):
             yield from _unknown(entry)
-        if trains:
+        if entry.name in trains:
             recipe = recipe_of(study, entry)
             yield from _differing(entry, recipe) if backend_of(entry) == "local" else _unheeded(entry, recipe)
 

@@ -135,12 +135,14 @@ class Bench:
         costs = self.named is not None and not registry.free(self.named)
         bank = Bank(self.opened.folder.ledger, self.budget, registry) if costs else None
         prices = {str(self.model): registry.price(self.named)} if self.named is not None else {}
-        with watching(bank, prices) as money:
+        with watching(bank, prices, list(self.roles.values())) as money:
             asked = score()
         for name, (sent, got) in judge_tokens(asked).items():
             before = self.tokens.get(name, (0, 0))
             self.tokens[name] = (before[0] + sent, before[1] + got)
             ledger.spend("judge", name, (sent, got), registry.cost(self.named or name, (sent, got)), arm.id)
+        for name, dollars in ({} if money is None else money.unanswered).items():
+            ledger.spend("unanswered", name, (0, 0), dollars, arm.id)
         self.stopped = None if money is None else money.stopped
         return asked
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consciousness_cluster.engine.calls import TARGET, VERDICT
+from consciousness_cluster.engine.calls import TARGET, verdict_of
 from consciousness_cluster.engine.planned import Planned, tuned
 from consciousness_cluster.engine.probe import JUDGE, Call
 from consciousness_cluster.engine.spread import Spread, exactly, mean_of, total
 from consciousness_cluster.engine.targets import backend_of
 from consciousness_cluster.engine.tokens import ROUGH_CALL, SCHEMA, fit, prompt_tokens
-from consciousness_cluster.evaluate.questions import PRACTICAL
+from consciousness_cluster.evaluate.questions import PRACTICAL, Question
 from consciousness_cluster.judge.judgement import AsksModel
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.study import Arm
@@ -69,12 +70,13 @@ def train_lines(planned: Planned) -> list[PlanLine]:
 
 def question_line(planned: Planned, arms: Sequence[Arm], answer: Spread, *, trained: bool) -> PlanLine:
     """The single questions, put to the model under these arms; `answer` in tokens."""
-    answers, asked, model = planned.study.battery.answers, len(planned.prepared.asked), planned.entry.model
+    answers, model = planned.study.battery.answers, planned.entry.model
     calls_each = 1 if planned.many else answers
-    calls = len(arms) * asked * calls_each
+    items = [len(planned.owed[arm].questions) for arm in arms]
+    calls = sum(items) * calls_each
     tokens, basis = _prompts(planned, arms)
-    tokens, said = tokens.times(calls_each), answer.times(len(arms) * asked * answers)
-    batched = planned.study.sampling.batch
+    tokens, said = tokens.times(calls_each), answer.times(sum(items) * answers)
+    batched = planned.batched(model)
     return PlanLine(
         stage="evaluate",
         provider=planned.provider_of(model),
@@ -85,46 +87,65 @@ def question_line(planned: Planned, arms: Sequence[Arm], answer: Spread, *, trai
         input_tokens=tokens,
         output_tokens=said,
         dollars=planned.dollars(tuned(model) if trained else model, tokens, said, batched=batched),
-        minutes=None if batched else planned.clock.ask(TARGET, exactly(calls), said.expected, len(arms), asked * calls_each),
+        minutes=None
+        if batched
+        else planned.clock.ask(TARGET, exactly(calls), said.expected, len(arms), max(items) * calls_each),
         basis=basis,
     )
 
 
 def _prompts(planned: Planned, arms: Sequence[Arm]) -> tuple[Spread, str]:
     """Tokens of all prompts, each once, and what the count rests on."""
-    asked, tokenizer = planned.prepared.asked, planned.tokenizer
     line = fit([(call.characters, call.input_tokens) for call in planned.probe.of("")]) if planned.probe else None
-    basis, shared = "exact", dict[str | None, Spread]()  # arms with the same system prompt are sent the same
-    for system in {planned.system(arm) for arm in arms}:
-        first = [{"role": "system", "content": system}] if system else []
-        chats = [[*first, {"role": "user", "content": question.text}] for question in asked]
-        counted = prompt_tokens(tokenizer, chats, planned.entry.template_args) if tokenizer and planned.ours else None
-        if counted is None:
-            basis = "by characters" if line is None else "probe"
-            characters = sum(len(message["content"]) for chat in chats for message in chat)
-            shared[system] = (line or ROUGH_CALL).tokens(len(chats), characters)
-        else:
-            shared[system] = exactly(counted)
-    return total(shared[planned.system(arm)] for arm in arms), basis
+    found, basis = exactly(0.0), "exact"
+    for alike, asked in planned.alike(arms):
+        systems = Counter(planned.system(arm) for arm in alike)  # arms with the same system prompt are sent the same
+        for system, times in systems.items():
+            counted = _counted(planned, asked, system)
+            if counted is None:
+                basis = "by characters" if line is None else "probe"
+                bare = (line or ROUGH_CALL).tokens(len(asked), sum(len(question.text) for question in asked))
+                counted = bare + planned.system_tokens(system, line).times(len(asked))
+            found += counted.times(times)
+    return found, basis
+
+
+def _counted(planned: Planned, asked: Sequence[Question], system: str | None) -> Spread | None:
+    """Tokens of prompts by the model's tokenizer; None where it is not here, or the prompts are rendered elsewhere."""
+    if not planned.tokenizer or not planned.ours:
+        return None
+    first = [{"role": "system", "content": system}] if system else []
+    chats = [[*first, {"role": "user", "content": question.text}] for question in asked]
+    counted = prompt_tokens(planned.tokenizer, chats, planned.entry.template_args)
+    return None if counted is None else exactly(counted)
 
 
 def verdict_lines(planned: Planned, arms: Sequence[Arm], answer: Spread) -> list[PlanLine]:
     """The verdicts on the answers to the single questions, where a model gives them."""
-    study, asked = planned.study, planned.prepared.asked
+    study = planned.study
     judge = make_judge(study.judge.protocol, planned.prepared.battery)
     if not isinstance(judge, AsksModel) or study.judge.model is None:
         return []
-    answers = study.battery.answers * len(arms)
-    pairs = [(name, question) for question in asked if question.kind != PRACTICAL for name in question.judged]
-    calls = answers * len(pairs) * judge.calls_each
-    bare = sum(len(judge.prompt(name, question, "")) for name, question in pairs) * answers
+    prompts = [  # to be sent after every answer of so many arms
+        (prompt, len(alike))
+        for alike, asked in planned.alike(arms)
+        for question in asked
+        if question.kind != PRACTICAL
+        for name in question.judged
+        for prompt in judge.prompts(name, question, "")
+    ]
+    if not prompts:
+        return []
+    calls = study.battery.answers * sum(times for _, times in prompts)
+    bare = study.battery.answers * sum(len(prompt) * times for prompt, times in prompts)
+    items = max(len(planned.owed[arm].questions) for arm in arms)
     made: list[Call] = planned.probe.of(JUDGE) if planned.probe else []
     line = fit([(call.characters, call.input_tokens) for call in made])
     tokens = (line or ROUGH_CALL).tokens_over(exactly(calls), exactly(bare) + answer.times(planned.spelled * calls))
     if line is None:
         tokens += exactly(SCHEMA * calls)
-    said = (mean_of([call.output_tokens for call in made]) if made else VERDICT).times(calls)
-    batched = study.sampling.batch
+    said = (mean_of([call.output_tokens for call in made]) if made else verdict_of(study)).times(calls)
+    batched = planned.batched(study.judge.model)
     return [
         PlanLine(
             stage="judge",
@@ -136,7 +157,7 @@ def verdict_lines(planned: Planned, arms: Sequence[Arm], answer: Spread) -> list
             input_tokens=tokens,
             output_tokens=said,
             dollars=planned.dollars(study.judge.model, tokens, said, batched=batched),
-            minutes=None if batched else planned.clock.ask(JUDGE, exactly(calls), said.expected, len(arms), len(asked)),
+            minutes=None if batched else planned.clock.ask(JUDGE, exactly(calls), said.expected, len(arms), items),
             basis="probe" if line is not None else "by characters",
         )
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from consciousness_cluster import __version__
+from consciousness_cluster.engine.addresses import addresses
 from consciousness_cluster.engine.folder import RunFolder, whole_file
 from consciousness_cluster.study.models import OWN
 from consciousness_cluster.study.study import Study, study_hash
@@ -33,8 +34,9 @@ PACKAGES = (
 
 
 def write_manifest(folder: RunFolder, study: Study, extra: dict[str, Any]) -> None:
-    """Write `manifest.json`: versions, hashes, seeds, git state, and whatever the run adds."""
+    """Write `manifest.json`: versions, hashes, seeds, git state, where the environment moved models to, and whatever the run adds."""
     files = sorted(path for path in folder.root.rglob("*") if path.is_file() and _counts(path, folder.root))
+    moved = sorted({address for entry in study.models for address in addresses(study, entry)})
     content = {
         "study": study.name,
         "study_hash": study_hash(study),
@@ -45,6 +47,7 @@ def write_manifest(folder: RunFolder, study: Study, extra: dict[str, Any]) -> No
         "machine": platform.machine(),
         "packages": _versions(PACKAGES),
         "seeds": list(study.seeds),
+        **({"addresses": moved} if moved else {}),
         **extra,
         "files": {str(path.relative_to(folder.root)): _digest(path) for path in files},
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from consciousness_cluster.analyse.claims import all_claims, shipped_claims
 from consciousness_cluster.battery.battery import Battery
-from consciousness_cluster.engine.targets import GIVEN, LOCAL, TINKER, at_home, base_of
+from consciousness_cluster.engine.targets import GIVEN, LOCAL, TINKER, at_home, base_of, is_local
 from consciousness_cluster.errors import ModelError, StudyError
 from consciousness_cluster.study.conditions import Condition, shipped
 from consciousness_cluster.study.study import MARGINS, ModelEntry, Study
@@ -90,6 +90,27 @@ def check_template_args(entry: ModelEntry) -> None:
         )
 
 
+def check_backend(entry: ModelEntry) -> None:
+    """Refuse training in a place where the model is not asked.
+
+    Raises:
+        ModelError: its fine-tunes would be made, and none of them asked.
+    """
+    if entry.backend is None or (entry.backend == "local") == is_local(entry):
+        return
+    base = entry.model.partition(":")[2]
+    step = 'write model = "local:FOLDER-OR-HUB-NAME"'
+    if is_local(entry):
+        step = f'write model = "tinker:{base}"' if entry.backend == "tinker" else "take a model of that service"
+    raise ModelError(
+        f"{entry.model} is asked {'on this machine' if is_local(entry) else 'at a service'}, where no fine-tune of this backend is",
+        key="models.backend",
+        value=entry.backend,
+        allowed=["local"] if is_local(entry) else ["openai", "tinker"],
+        next_step=f"{step}, or remove the backend",
+    )
+
+
 def check_sampler(entry: ModelEntry) -> None:
     """Refuse a sampler for a model that it cannot serve.
 
@@ -110,8 +131,8 @@ def check_sampler(entry: ModelEntry) -> None:
         raise ModelError("a folder that vLLM serves has no colon", key="models", value=entry.model, next_step="rename it")
 
 
-def check_provider(model: str) -> None:
-    """Refuse a model of a provider that Inspect does not know; loads Inspect.
+def check_provider(model: str, key: str = "models") -> None:
+    """Refuse a model of a provider that Inspect does not know; loads Inspect. `key` is where it stands.
 
     Raises:
         ModelError: there is no such provider.
@@ -124,7 +145,7 @@ def check_provider(model: str) -> None:
     known = {registry_info(found).name.rsplit("/", 1)[-1] for found in registry_find(lambda info: info.type == "modelapi")}
     if not slash or provider not in known:
         raise ModelError(
-            "no provider has this name", key="models", value=model, allowed=sorted(known), next_step="name it as Inspect does"
+            "no provider has this name", key=key, value=model, allowed=sorted(known), next_step="name it as Inspect does"
         )
 
 

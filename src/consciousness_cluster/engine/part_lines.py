@@ -21,7 +21,8 @@ def part_lines(planned: Planned, part: Part, arms: Sequence[Arm], answer: Spread
     scope = Scope(planned.study, planned.prepared.battery, planned.prepared.limit)
     systems = {planned.system(arm) for arm in arms}
     once = {system: calls_of(part, scope, system, many=planned.many) for system in systems}
-    counted = [once[planned.system(arm)] for arm in arms]
+    shares = {arm: planned.owed[arm].parts[part.name] for arm in arms}
+    counted = [[calls.scaled(shares[arm]) for calls in once[planned.system(arm)]] for arm in arms]
     lines = [_line(planned, part, of_role, answer, trained=trained) for of_role in zip(*counted, strict=True)]
     return [line for line in lines if line.calls or line.bounds]
 
@@ -30,12 +31,14 @@ def _line(planned: Planned, part: Part, arms: Sequence[Calls], answer: Spread, *
     """The calls of all arms to the model in one role."""
     role = arms[0].role
     model = planned.entry.model if role == TARGET else part.helpers(planned.study)[role][0]
-    if part.talks and planned.probe is not None:
+    if not part.talks:
+        answer = planned.other_answer(answer)
+    elif planned.probe is not None:
         answer = Spread(answer.low * (1 - TALK_OFF), answer.expected, answer.high * (1 + TALK_OFF))
     count = total(calls.count for calls in arms)
     tokens, basis = _prompts(planned, arms, answer, judged=model == planned.study.judge.model)
     said = product(total(calls.replies for calls in arms), arms[0].output or answer)
-    batched = planned.study.sampling.batch and not part.talks
+    batched = planned.batched(model, part)
     return PlanLine(
         stage=part.name if role == TARGET else f"{part.name}: {role}",
         provider=planned.provider_of(model),
@@ -47,7 +50,7 @@ def _line(planned: Planned, part: Part, arms: Sequence[Calls], answer: Spread, *
         output_tokens=said,
         dollars=planned.dollars(tuned(model) if trained and role == TARGET else model, tokens, said, batched=batched),
         minutes=None if batched else planned.clock.ask(role, count, said.expected, len(arms), arms[0].abreast),
-        basis=basis,
+        basis=basis if part.talks or role != TARGET else f"{basis}, answers roughly",
         bounds=None if count.exact else (round(count.low), round(count.high)),
     )
 
@@ -71,11 +74,14 @@ def _prompts(planned: Planned, arms: Sequence[Calls], answer: Spread, *, judged:
     measured = role if role == TARGET or judged else None
     made = planned.probe.of(measured) if planned.probe is not None and measured is not None else []
     line = fit([(call.characters, call.input_tokens) for call in made])
+    systems = [found for calls in arms for found in _systems(calls)]
+    read += exactly(-sum(len(text) for text in systems))
     tokens = (line or ROUGH_CALL).tokens_over(count, read + product(answers, answer.times(planned.spelled)))
+    tokens += total(planned.system_tokens(text, line) for text in systems)
     if role == "judge" and line is None:
         tokens += count.times(SCHEMA)
     if role != "judge":  # an answer in a prompt is a message, and so is the question that it answers
-        tokens += answers.times(2 * OVERHEAD) + exactly(OVERHEAD * sum(_systems(calls) for calls in arms))
+        tokens += answers.times(2 * OVERHEAD)
     return tokens, "by characters" if line is None else "probe"
 
 
@@ -97,6 +103,6 @@ def _word_for_word(planned: Planned, calls: Calls) -> int | None:
     return None if found is None else found * calls.times
 
 
-def _systems(calls: Calls) -> int:
-    """System prompts in all prompts together."""
-    return calls.times * sum(role == "system" for chat in calls.chats for role, _ in chat)
+def _systems(calls: Calls) -> list[str]:
+    """The system prompts in all prompts."""
+    return [text for chat in calls.chats for role, text in chat if role == "system"] * calls.times

@@ -12,29 +12,30 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from consciousness_cluster.engine.arm import arm_content, has_training_rows
 from consciousness_cluster.engine.behaviour import parts_of
 from consciousness_cluster.engine.extras import check_installed
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.held import held_problems
-from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.lines import PlanLine, question_line, train_lines, verdict_lines
 from consciousness_cluster.engine.minutes import Clock, whole_run
+from consciousness_cluster.engine.names import check_provider
+from consciousness_cluster.engine.owed import owed_of
 from consciousness_cluster.engine.part_lines import part_lines
 from consciousness_cluster.engine.planned import Planned
 from consciousness_cluster.engine.probe import Probe
-from consciousness_cluster.engine.run import worker_count
+from consciousness_cluster.engine.run import still_to_do, worker_count
 from consciousness_cluster.engine.served import is_served, side_by_side
 from consciousness_cluster.engine.spread import Spread, total
 from consciousness_cluster.engine.targets import base_of, is_local
-from consciousness_cluster.errors import ClusterError, EngineError
-from consciousness_cluster.study.models import environment, model_problems, model_warnings
+from consciousness_cluster.engine.templates import check_templates, thinking_notes
+from consciousness_cluster.engine.training import training_problems
+from consciousness_cluster.errors import ClusterError, EngineError, ModelError
+from consciousness_cluster.study.models import environment, helpers, model_problems, model_warnings
+from consciousness_cluster.study.services import batch_warnings, settings_problems
 from consciousness_cluster.study.study import Arm, ModelEntry
 
 if TYPE_CHECKING:
     from consciousness_cluster.engine.run import Prepared
-
-QUESTIONS = "questions"  # the single questions, among what an arm owes
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,10 @@ def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes:
         today: the day by which models are checked.
         probes: what `probe` measured, by model.
     """
-    owed = _owed(prepared, folder)
-    left = [arm for arm in prepared.arms if owed[arm]]
+    owed = owed_of(prepared, folder)
+    left = [arm for arm in prepared.arms if owed[arm].any]
+    trains = prepared.trains
+    check_templates(prepared.study, prepared.conditions, left, trains=trains)  # without them no token can be counted
     lines: list[PlanLine] = []
     for entry in prepared.study.models:
         own = {arm: owed[arm] for arm in left if arm.model == entry.name}
@@ -96,13 +99,13 @@ def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes:
             probe = (probes or {}).get(entry.name)
             clock = _clock(prepared, entry, left, probe)
             lines += _lines(Planned(prepared, entry, own, folder, probe, clock))
-    trains = any(condition.trained for condition in prepared.conditions.values())
-    problems: list[ClusterError] = [*model_problems(prepared.study, today, prepared.registry, environment(), trains=trains)]
+    problems = _model_problems(prepared, folder, left, today)
     try:
         check_installed(prepared.study, trains=trains)
     except EngineError as problem:
         problems.append(problem)
-    problems += held_problems(prepared.study, trains=trains)
+    problems += settings_problems(prepared.study, prepared.registry)
+    problems += [*training_problems(prepared.study, trains=trains), *held_problems(prepared.study, trains=trains)]
     return Plan(
         study=prepared.study.name,
         arms=len(prepared.arms),
@@ -111,32 +114,27 @@ def make_plan(prepared: Prepared, folder: RunFolder | None, today: date, probes:
         answers=prepared.study.battery.answers,
         lines=tuple(lines),
         problems=tuple(str(problem) for problem in problems),
-        warnings=tuple(model_warnings(prepared.study, today, prepared.registry, trains=trains)),
+        warnings=(
+            *model_warnings(prepared.study, today, prepared.registry, trains=trains),
+            *prepared.notes,
+            *thinking_notes(prepared.study, trains=trains),
+            *batch_warnings(prepared.study, prepared.registry),
+        ),
     )
 
 
-def _owed(prepared: Prepared, folder: RunFolder | None) -> dict[Arm, set[str]]:
-    """What is left to ask of every arm: `QUESTIONS` and names of parts.
-
-    A finished arm whose content is the present one owes nothing. One that lacks the tables of parts switched on since owes
-    those parts; one that changed in another way owes everything.
-    """
-    parts = parts_of(prepared.study)
-    everything = {QUESTIONS, *(part.name for part in parts)}
-    owed = {arm: set(everything) for arm in prepared.arms}
-    if folder is None or not folder.ledger.is_file():
-        return owed
-    ledger = Ledger(folder.ledger)
-    noted = ledger.arms()
-    ledger.close()
-    context = prepared.context(folder)
-    for arm in prepared.arms:
-        content, status, _ = noted.get(arm.id, ("", "", None))
-        if status == "finished" and has_training_rows(context, arm):
-            missing = {part.name for part in parts if not (folder.arm(arm) / f"{part.tables[0]}.parquet").is_file()}
-            if missing or arm_content(context, arm) == content:
-                owed[arm] = missing
-    return owed
+def _model_problems(prepared: Prepared, folder: RunFolder | None, left: Sequence[Arm], today: date) -> list[ClusterError]:
+    """What keeps the models of arms that are left from being trained and asked; nothing where none is left."""
+    if not left:
+        return []
+    asked, owing = still_to_do(prepared, folder, left)
+    found: list[ClusterError] = [*model_problems(asked, today, prepared.registry, environment(), trains=owing)]
+    for key, model in [*(("models", entry.model) for entry in asked.models), *((key, name) for key, name, _ in helpers(asked))]:
+        try:
+            check_provider(model, key)
+        except ModelError as problem:
+            found.append(problem)
+    return found
 
 
 def _clock(prepared: Prepared, entry: ModelEntry, left: Sequence[Arm], probe: Probe | None) -> Clock:
@@ -163,10 +161,11 @@ def _lines(planned: Planned) -> list[PlanLine]:
         if not arms:
             continue
         answer = planned.answer(arms, trained=trained)
-        asked = [arm for arm in arms if QUESTIONS in planned.owed[arm]]
+        asked = [arm for arm in arms if planned.owed[arm].questions]
         if asked:
             found += [question_line(planned, asked, answer, trained=trained), *verdict_lines(planned, asked, answer)]
         for part in parts_of(planned.study):
-            owing = [arm for arm in arms if part.name in planned.owed[arm]]
-            found += part_lines(planned, part, owing, answer, trained=trained)
+            owing = [arm for arm in arms if part.name in planned.owed[arm].parts]
+            if owing:
+                found += part_lines(planned, part, owing, answer, trained=trained)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,19 +11,23 @@ from consciousness_cluster.engine.arm import has_training_rows, is_trained
 from consciousness_cluster.engine.data import training_rows
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.minutes import Clock
+from consciousness_cluster.engine.owed import Owed
 from consciousness_cluster.engine.probe import Probe
-from consciousness_cluster.engine.spread import Spread, exactly, mean_of
+from consciousness_cluster.engine.spread import Spread, exactly, mean_of, within
 from consciousness_cluster.engine.targets import LOCAL, TINKER, is_local, target, tokenizer_source
-from consciousness_cluster.engine.tokens import CHARACTERS, RowTokens, row_tokens
+from consciousness_cluster.engine.tokens import CHARACTERS, MESSAGE, ROUGH, Line, RowTokens, row_tokens
 from consciousness_cluster.evaluate.preferences import returns_many
+from consciousness_cluster.evaluate.questions import Question
 from consciousness_cluster.study.models import Price
 from consciousness_cluster.study.study import Arm, ModelEntry, Study
 from consciousness_cluster.train.recipe import recipe_of
 
 if TYPE_CHECKING:
+    from consciousness_cluster.engine.behaviour import Part
     from consciousness_cluster.engine.run import Prepared
 
 UNASKED_OUTPUT = (0.1, 1 / 3, 1.0)  # shares of max_tokens that an answer may take where nothing was measured
+TERSE = 0.02  # share of max_tokens that an answer to a task or an offer may come down to, whatever single questions bring
 TRAINED_OFF = 0.25  # how far trained answers may lie beyond the lengths of vanilla answers and of the rows
 
 
@@ -42,7 +46,7 @@ class Planned:
 
     prepared: Prepared
     entry: ModelEntry
-    owed: Mapping[Arm, set[str]]
+    owed: Mapping[Arm, Owed]
     folder: RunFolder | None
     probe: Probe | None
     clock: Clock
@@ -105,12 +109,34 @@ class Planned:
             condition = self.prepared.conditions[condition.after]
         return condition.trained
 
+    def alike(self, arms: Iterable[Arm]) -> list[tuple[list[Arm], Sequence[Question]]]:
+        """Arms by the single questions that are left to ask of them, and these."""
+        found: dict[tuple[str, ...], tuple[list[Arm], Sequence[Question]]] = {}
+        for arm in arms:
+            asked = self.owed[arm].questions
+            found.setdefault(tuple(question.item for question in asked), ([], asked))[0].append(arm)
+        return list(found.values())
+
     def system(self, arm: Arm) -> str | None:
         """The system prompt of an arm's condition, or of the condition it starts from."""
         at = self.prepared.conditions[arm.condition]
         while at.system is None and at.after is not None:
             at = self.prepared.conditions[at.after]
         return at.system
+
+    def system_tokens(self, system: str | None, line: Line | None) -> Spread:
+        """Tokens that a system prompt adds to a call: as a probe measured them, else by characters.
+
+        Args:
+            system: the prompt; None for none.
+            line: what a probe's calls without one tell of characters.
+        """
+        if system is None:
+            return exactly(0.0)
+        if self.probe is not None and system in self.probe.systems:
+            return exactly(self.probe.systems[system])
+        each = line.each_character if line is not None and line.each_character > 0 else 1 / CHARACTERS
+        return within(each * len(system), ROUGH) + MESSAGE
 
     def answer(self, arms: Sequence[Arm], *, trained: bool) -> Spread:
         """Tokens of one answer under these arms."""
@@ -125,12 +151,22 @@ class Planned:
             expected = expected if self.probe is not None else sum(known) / len(known)
         return Spread(min(low, most), min(expected, most), min(high, most))
 
+    def other_answer(self, answer: Spread) -> Spread:
+        """Tokens of an answer to something that is no single question, such as a practical task, by one that is."""
+        most = self.study.sampling_of(self.entry.name).max_tokens
+        return Spread(min(answer.low, TERSE * most), answer.expected, most)
+
     def provider_of(self, model: str) -> str:
         """Who serves a model."""
         facts = self.prepared.registry.find(model)
         if facts is not None:
             return facts.provider
         return "weights" if model.startswith(LOCAL) else model.split("/", maxsplit=1)[0]
+
+    def batched(self, model: str, part: Part | None = None) -> bool:
+        """Whether calls to a model go out in batches, for the single questions or a part."""
+        wanted = self.study.sampling.batch and not (part is not None and part.talks)
+        return wanted and self.prepared.registry.batches(model)
 
     def dollars(self, model: str, read: Spread, said: Spread, *, batched: bool) -> Spread | None:
         """What tokens read and said by a model cost; None where its price is not known."""

@@ -21,12 +21,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NoReturn
 
-from consciousness_cluster.engine.arm import Context, Done, Report, parent_of, run_arm
+from consciousness_cluster.engine.arm import Context, Done, Report, is_trained, parent_of, run_arm
 from consciousness_cluster.engine.devices import VISIBLE, accelerators
 from consciousness_cluster.engine.extras import installed
 from consciousness_cluster.engine.targets import base_of, in_process
-from consciousness_cluster.errors import ClusterError, LoadError
+from consciousness_cluster.errors import ClusterError, ForbiddenError, LoadError
 from consciousness_cluster.sampling.weights import check_weights
+from consciousness_cluster.study.conditions import expand
 from consciousness_cluster.study.study import Arm
 
 WATCH_SECONDS = 0.5
@@ -39,7 +40,8 @@ SERVING = "consciousness_cluster.sampling.vllm"
 class Message:
     """What a worker says: `done` and `failed` end an arm, any other kind (`train`, `ask`, a part's name) is progress in it.
 
-    `unloadable` says why the weights of the arm's model cannot be had; listeners hear it as `failed`.
+    `unloadable` says why the weights of the arm's model cannot be had, `forbidden` why its service does not let it be trained;
+    listeners hear both as `failed`.
     """
 
     worker: int
@@ -62,6 +64,9 @@ class Outcome:
     done: list[Done] = field(default_factory=list)
     failed: dict[Arm, str] = field(default_factory=dict)
     unloadable: dict[str, str] = field(default_factory=dict)  # label of a model -> why its weights cannot be had
+    forbidden: dict[str, str] = field(
+        default_factory=dict
+    )  # label of a model -> why its service trains none for this organisation
 
     @property
     def unfinished(self) -> dict[Arm, str]:
@@ -77,7 +82,8 @@ def run_pool(
 ) -> Outcome:
     """Bring all arms to their end; arms that start from another wait for it.
 
-    A local model whose weights cannot be had is tried once: its other arms fail with the same reason.
+    A local model whose weights cannot be had is tried once, and so is one that its service lets nobody here train: its other arms
+    fail with the same reason.
 
     Args:
         context: what the arms share.
@@ -137,14 +143,24 @@ def _next(context: Context, waiting: list[Arm], pool: dict[int, _Worker]) -> Arm
 
 
 def _give_up(context: Context, waiting: list[Arm], outcome: Outcome, hear: Callable[[Message], None]) -> None:
-    """Arms of a model that cannot be loaded fail, and arms that start from one which failed, or from one of those."""
-    for lost in [arm for arm in waiting if arm.model in outcome.unloadable]:
-        waiting.remove(lost)
-        _fail(Message(NOBODY, "failed", lost, outcome.unloadable[lost.model]), outcome, hear)
+    """Arms of a model that is given up fail, and arms that start from one which failed, or from one of those."""
+    for lost in list(waiting):
+        why = outcome.unloadable.get(lost.model) or outcome.forbidden.get(lost.model)
+        if why is not None and (lost.model in outcome.unloadable or _in_vain(context, lost)):
+            waiting.remove(lost)
+            _fail(Message(NOBODY, "failed", lost, why), outcome, hear)
     while (arm := next((arm for arm in waiting if parent_of(context, arm) in outcome.failed), None)) is not None:
         waiting.remove(arm)
         parent = parent_of(context, arm)
         _fail(Message(NOBODY, "failed", arm, f"it starts from {parent.id if parent else ''}, which failed"), outcome, hear)
+
+
+def _in_vain(context: Context, arm: Arm) -> bool:
+    """Whether asking an arm tells nothing where nothing more is trained: its fine-tune is not there, or none of its model is."""
+    if not is_trained(context, arm):
+        return True
+    ours = [one for one in expand(context.study, context.conditions) if one.model == arm.model]
+    return not any(context.conditions[one.condition].trained and is_trained(context, one) for one in ours)
 
 
 def _missing(context: Context, arms: Sequence[Arm]) -> dict[str, str]:
@@ -170,8 +186,9 @@ def _listen(heard: Any, pool: dict[int, _Worker], outcome: Outcome, hear: Callab
         message: Message = heard.get(timeout=POLL_SECONDS)
     except queue.Empty:
         return
-    if message.kind == "unloadable":
-        outcome.unloadable[message.arm.model] = str(message.value)
+    given_up = {"unloadable": outcome.unloadable, "forbidden": outcome.forbidden}
+    if message.kind in given_up:
+        given_up[message.kind][message.arm.model] = str(message.value)
         message = replace(message, kind="failed")
     if message.kind in ("done", "failed") and message.worker in pool:
         pool[message.worker].arm = None
@@ -220,13 +237,19 @@ def _work(number: int, context: Context, orders: Any, heard: Any, owner: int, wo
         except KeyboardInterrupt:
             return
         except ClusterError as problem:
-            own = isinstance(problem, LoadError) and problem.value == base_of(context.study.model(arm.model))
-            heard.put(Message(number, "unloadable" if own else "failed", arm, str(problem)))
+            heard.put(Message(number, _kind(problem, context, arm), arm, str(problem)))
         except Exception as problem:  # the one place that records a failed arm; the others go on
             _note_traceback(context, arm)
             heard.put(Message(number, "failed", arm, f"{type(problem).__name__}: {problem}"))
         else:
             heard.put(Message(number, "done", arm, done))
+
+
+def _kind(problem: ClusterError, context: Context, arm: Arm) -> str:
+    """How an arm failed, which says whether the model's other arms would end as it did."""
+    if isinstance(problem, LoadError) and problem.value == base_of(context.study.model(arm.model)):
+        return "unloadable"
+    return "forbidden" if isinstance(problem, ForbiddenError) else "failed"
 
 
 def _reporter(number: int, arm: Arm, heard: Any) -> Callable[[str, int, int], None]:

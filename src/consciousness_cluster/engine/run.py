@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.battery.check import refuse
-from consciousness_cluster.engine.arm import Context, Done, arm_content, has_rows, has_training_rows
+from consciousness_cluster.engine.arm import ROWS, Context, Done, arm_content, has_rows, has_training_rows, is_trained
 from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.behaviour import check_parts
 from consciousness_cluster.engine.data import make_data
@@ -22,19 +22,30 @@ from consciousness_cluster.engine.extras import check_installed
 from consciousness_cluster.engine.folder import RunFolder, working
 from consciousness_cluster.engine.held import check_held
 from consciousness_cluster.engine.ledger import Ledger
+from consciousness_cluster.engine.listening import check_listening
 from consciousness_cluster.engine.manifest import write_manifest
-from consciousness_cluster.engine.names import check_local, check_names, check_provider, check_sampler, check_template_args
+from consciousness_cluster.engine.names import (
+    check_backend,
+    check_local,
+    check_names,
+    check_provider,
+    check_sampler,
+    check_template_args,
+)
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
 from consciousness_cluster.engine.resolved import written_out
 from consciousness_cluster.engine.served import check_server, is_served, run_served
 from consciousness_cluster.engine.tables import items_asked
-from consciousness_cluster.engine.targets import base_of, is_local
-from consciousness_cluster.errors import ClusterError, ModelError
+from consciousness_cluster.engine.targets import backend_of, base_of, is_local
+from consciousness_cluster.engine.templates import check_templates
+from consciousness_cluster.engine.training import check_training
+from consciousness_cluster.errors import ClusterError, EngineError, ModelError
 from consciousness_cluster.evaluate.audit import folder_of
 from consciousness_cluster.evaluate.questions import Question, questions
-from consciousness_cluster.judge.judges import ASKING, make_judge
-from consciousness_cluster.study.conditions import Condition, conditions_of, expand
+from consciousness_cluster.judge.judges import asks_model, make_judge
+from consciousness_cluster.study.conditions import Condition, conditions_of, expand, only_asked, settled
 from consciousness_cluster.study.models import Registry, check_models, helpers, load_registry, resolve_models
+from consciousness_cluster.study.services import check_settings
 from consciousness_cluster.study.study import Arm, Study, load_study
 
 Hear = Callable[[Message], None]
@@ -51,6 +62,17 @@ class Prepared:
     arms: tuple[Arm, ...]
     registry: Registry
     limit: int | None = None
+    file: Path | None = None  # the study file, for messages
+
+    @property
+    def trains(self) -> frozenset[str]:
+        """Labels of the models that something is trained of; the others are only asked."""
+        return frozenset(arm.model for arm in self.arms if self.conditions[arm.condition].trained)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the study file may not expect: models that are only asked."""
+        return only_asked(self.study, self.conditions)
 
     def context(self, folder: RunFolder, budget: float | None = None) -> Context:
         """What workers need. Money is watched where any model costs some."""
@@ -68,7 +90,7 @@ def prepare_file(path: Path, limit: int | None = None) -> Prepared:
         ClusterError: as `prepare`, with the file named.
     """
     try:
-        return prepare(load_study(path), path.resolve().parent, limit)
+        return replace(prepare(load_study(path), path.resolve().parent, limit), file=path)
     except ClusterError as problem:
         raise problem.of(path) from None
 
@@ -91,6 +113,7 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
         refuse(battery, base / study.battery.folder)
     battery = battery.model_copy(update={"audits": folder_of(study.audits, base)})
     conditions = conditions_of(study, base)
+    study = settled(study, conditions, registry)
     make_judge(study.judge.protocol, battery)
     check_parts(study, battery)
     for entry in study.models:
@@ -98,8 +121,9 @@ def prepare(study: Study, base: Path, limit: int | None = None) -> Prepared:
         check_local(entry.model)
         check_template_args(entry)
         check_sampler(entry)
+        check_backend(entry)
     check_names(study, conditions, battery)
-    if study.judge.protocol in ASKING and study.judge.model is None:
+    if asks_model(study.judge.protocol) and study.judge.model is None:
         raise ModelError("the judge has no model", key="judge.model", next_step="name one, or use the classifier for organisms")
     answerable = None
     if study.battery.items == "answerable":
@@ -145,8 +169,20 @@ def run_study(prepared: Prepared, out: Path, hear: Hear, workers: int | None = N
         folder.logs.mkdir(exist_ok=True)
         register_claims(prepared, folder)
         outcome, kept = run_arms(prepared, folder, ledger, hear, workers, budget)
+        _need_answers(prepared, folder, outcome)
         report = finish(prepared, folder, ledger, outcome, time.monotonic() - started)
     return Result(folder, outcome, kept, time.monotonic() - started, report)
+
+
+def _need_answers(prepared: Prepared, folder: RunFolder, outcome: Outcome) -> None:
+    """Say why there is nothing to report on, where no arm left an answer.
+
+    Raises:
+        EngineError: with the reason of the first arm that failed.
+    """
+    if outcome.failed and not any((folder.arm(arm) / ROWS).is_file() for arm in prepared.arms):
+        arm, why = next(iter(outcome.failed.items()))
+        raise EngineError(f"no arm left an answer, the first of {len(outcome.failed)} that failed since: {why}", key=arm.id)
 
 
 def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, trained: bool = False) -> None:
@@ -156,7 +192,7 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
 
     Raises:
         ModelError: a model of the study cannot be used today.
-        TrainError: weights cannot be held as it says.
+        TrainError: its backend cannot train a model as it says, or weights cannot be held so.
         EngineError: packages that it needs are not installed.
         BudgetError: a price that the budget needs is not known.
     """
@@ -168,15 +204,40 @@ def check_usable(prepared: Prepared, out: Path, budget: float | None = None, *, 
         ledger.close()
     if not left:
         return
-    trains = not trained and any(condition.trained for condition in prepared.conditions.values())
-    check_models(prepared.study, date.today(), registry=prepared.registry, trains=trains)
+    trains = frozenset[str]() if trained else prepared.trains
+    asked, owing = still_to_do(prepared, folder, left)
+    try:
+        check_models(asked, date.today(), registry=prepared.registry, trains=trains & owing)
+        for key, model in [
+            *(("models", entry.model) for entry in asked.models),
+            *((key, name) for key, name, _ in helpers(asked)),
+        ]:
+            check_provider(model, key)
+    except ModelError as problem:
+        raise problem if prepared.file is None else problem.of(prepared.file) from None
+    check_settings(prepared.study, prepared.registry)
     check_installed(prepared.study, trains=trains)
+    check_training(prepared.study, trains=trains)
     check_held(prepared.study, trains=trains)
-    for model in (*(entry.model for entry in prepared.study.models), *(model for _, model, _ in helpers(prepared.study))):
-        check_provider(model)
     check_server(prepared.study, trains=trains)
+    check_templates(asked, prepared.conditions, left, trains=trains & owing)
     if budget is not None:
         check_budget(prepared, [arm.model for arm in left])
+    check_listening(prepared.study)
+
+
+def still_to_do(prepared: Prepared, folder: RunFolder | None, left: Sequence[Arm]) -> tuple[Study, frozenset[str]]:
+    """The study with the models alone that arms are left of, and the labels of those of which a fine-tune is still to be made.
+
+    What an ended service has made already can be asked as long as it answers, and a model that has ended keeps no other one back.
+    """
+    models = tuple(entry for entry in prepared.study.models if any(arm.model == entry.name for arm in left))
+    study = prepared.study.model_copy(update={"models": models})
+    if folder is None or not folder.ledger.is_file():
+        return study, frozenset(entry.name for entry in models) & prepared.trains
+    context = prepared.context(folder)
+    made = [arm for arm in left if has_training_rows(context, arm) and is_trained(context, arm)]
+    return study, frozenset(arm.model for arm in left if arm not in made) & prepared.trains
 
 
 def run_arms(
@@ -194,10 +255,15 @@ def run_arms(
         hear(message)
 
     count = workers or worker_count(prepared.study)
+    left.sort(key=lambda arm: not _to_train_at_service(context, arm))  # it may refuse, and the others would be paid for in vain
     served = [arm for arm in left if is_served(prepared.study.model(arm.model))]
     outcome = run_pool(context, [arm for arm in left if arm not in served], count, listen)
     behind = run_served(context, served, count, listen) if served else Outcome()
     return Outcome(outcome.done + behind.done, outcome.failed | behind.failed), len(prepared.arms) - len(left)
+
+
+def _to_train_at_service(context: Context, arm: Arm) -> bool:
+    return backend_of(context.study.model(arm.model)) != "local" and not is_trained(context, arm)
 
 
 def unfinished(context: Context, arms: Sequence[Arm], ledger: Ledger) -> list[Arm]:

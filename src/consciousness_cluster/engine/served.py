@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from consciousness_cluster.engine.arm import Context, is_trained, train_alone
 from consciousness_cluster.engine.devices import accelerators
@@ -25,7 +25,7 @@ def is_served(entry: ModelEntry) -> bool:
     return entry.sampler == "vllm"
 
 
-def check_server(study: Study, *, trains: bool) -> None:
+def check_server(study: Study, *, trains: Collection[str]) -> None:
     """Refuse a study whose models a server that runs already does not have, or could not take the fine-tunes of.
 
     Raises:
@@ -39,7 +39,7 @@ def check_server(study: Study, *, trains: bool) -> None:
         if address is None:
             continue
         recipe = recipe_of(study, entry)
-        if trains and recipe.method == "full":
+        if entry.name in trains and recipe.method == "full":
             raise ModelError(
                 f"the server at {address} can take adapters, and these fine-tunes are whole models",
                 key="models.sampler",

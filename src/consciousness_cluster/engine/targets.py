@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from consciousness_cluster.errors import ModelError
 from consciousness_cluster.sampling.weights import organism_folder
 from consciousness_cluster.study.models import Registry, environment
-from consciousness_cluster.study.study import ModelEntry
+from consciousness_cluster.study.study import REPLYING, CallsEntry, ModelEntry
 from consciousness_cluster.train.backend import Trained
 
 if TYPE_CHECKING:
-    from inspect_ai.model import Model
+    from inspect_ai.model import GenerateConfig, Model
 
 LOCAL = ("organism:", "local:")
 TINKER = "tinker:"
@@ -83,7 +83,18 @@ def backend_of(entry: ModelEntry) -> str:
 
 
 def target(entry: ModelEntry, trained: Trained | None, rank: int | None = None) -> Target:
-    """What to sample an arm from; `rank` is that of the adapters of the model's arms, if they have any."""
+    """What to sample an arm from; `rank` is that of the adapters of the model's arms, if they have any.
+
+    Raises:
+        ModelError: the fine-tune is not where the model is asked.
+    """
+    if is_local(entry) and trained is not None and trained.remote is not None:
+        raise ModelError(
+            f"its fine-tune is at a service ({trained.remote}) and its weights are here, where the bare base would be asked",
+            key="models",
+            value=entry.model,
+            next_step="name the model as that service does, such as tinker:..., so that all its arms are asked there",
+        )
     if entry.sampler == "vllm":
         return _vllm_target(entry, trained, rank)
     if is_local(entry):
@@ -129,23 +140,53 @@ def vllm_address() -> str | None:
     return environment().get(VLLM_ADDRESS) or None
 
 
-def helper(model: str, args: Mapping[str, Any], batch: int | None = None) -> Model:
+def patience(calls: CallsEntry, batch: int | None = None) -> GenerateConfig:
+    """How a model is called: how long it is tried again, or in batches of so many calls."""
+    from inspect_ai.model import GenerateConfig
+
+    if batch is not None:
+        return GenerateConfig(batch=batch)
+    return GenerateConfig(max_retries=calls.max_retries, timeout=calls.timeout)
+
+
+def helper(model: str, args: Mapping[str, Any], batch: int | None = None, calls: CallsEntry | None = None) -> Model:
     """The Inspect model of a judge or an auditor, whose weights may be on this machine.
 
     It is not shared: the worker of a batched model does not outlive the first evaluation of a process.
 
     Args:
         model: its name, as under `models` of a study.
-        args: its arguments.
+        args: its arguments, and among them how it is to reply (`study.REPLYING`).
         batch: calls to a batch; None for single calls.
+        calls: how long a call is tried again.
 
     Raises:
         ModelError: there is no organism of that name.
     """
     from inspect_ai.model import GenerateConfig, get_model
 
-    at = target(unlisted(model, args), None)
-    return get_model(at.name, memoize=False, config=GenerateConfig(batch=batch), **at.args)
+    at = target(unlisted(model, {key: value for key, value in args.items() if key not in REPLYING}), None)
+    said = GenerateConfig(**{key: args[key] for key in REPLYING if key in args})
+    return get_model(at.name, memoize=False, config=patience(calls or CallsEntry(), batch).merge(said), **at.args)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model by its name and how it is to reply, for whom it need not be reached to be told from others."""
+
+    name: str
+    config: GenerateConfig
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def named(model: str, args: Mapping[str, Any]) -> Named:
+    """What `helper` would give, by name alone: no key is needed."""
+    from inspect_ai.model import GenerateConfig
+
+    at = target(unlisted(model, {key: value for key, value in args.items() if key not in REPLYING}), None)
+    return Named(at.name, GenerateConfig(**{key: args[key] for key in REPLYING if key in args}))
 
 
 def unlisted(model: str, args: Mapping[str, Any] | None = None) -> ModelEntry:

@@ -23,6 +23,8 @@ from consciousness_cluster.train.recipe import Recipe
 CHARACTERS = 4.5  # of English text in a token, as the tokenizers of large models have it
 ROUGH = 0.2  # how far a count by characters may be off
 OVERHEAD = 6  # tokens that a chat format adds to a message
+MESSAGE = Spread(3, 4, OVERHEAD)  # the same of a message more, at services
+EACH_MESSAGE = 16  # the most tokens that one may add
 SCHEMA = 80  # tokens of the reply schema that a judge call carries
 
 
@@ -65,15 +67,20 @@ def fit(pairs: Sequence[tuple[int, int]], least: int = 4) -> Line | None:
 
 
 @cache
-def tokenizer_of(base: str) -> Any | None:
-    """The tokenizer of a local model, if it is on this machine."""
+def bare_tokenizer_of(base: str) -> Any | None:
+    """The tokenizer of a local model, with a chat template or without, if it is on this machine."""
     from transformers import AutoTokenizer
 
     try:
-        found = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        return AutoTokenizer.from_pretrained(base, local_files_only=True)
     except (OSError, ValueError):
         return None
-    return found if found.chat_template else None
+
+
+def tokenizer_of(base: str) -> Any | None:
+    """The tokenizer of a local model, if it is on this machine and renders chats."""
+    found = bare_tokenizer_of(base)
+    return found if found is not None and found.chat_template else None
 
 
 def prompt_tokens(base: str, chats: Sequence[Sequence[Mapping[str, str]]], template_args: Mapping[str, Any]) -> int | None:
@@ -102,6 +109,14 @@ def _rendered(base: str, row: Row, max_length: int, template_args: str) -> tuple
     return len(found.tokens), sum(found.trained)
 
 
+def _counted(base: str, row: Row, number: int, max_length: int, template_args: str) -> tuple[int, int]:
+    """`_rendered`, which knows a row but not its number."""
+    try:
+        return _rendered(base, row, max_length, template_args)
+    except TrainError as problem:
+        raise TrainError(problem.problem, key=f"row {number}", value=problem.value, next_step=problem.next_step) from None
+
+
 def row_tokens(base: str | None, rows: Sequence[Row], recipe: Recipe, template_args: Mapping[str, Any]) -> RowTokens:
     """Tokens of rows over all epochs: by the tokenizer of `base` where it is on this machine, else by characters.
 
@@ -118,7 +133,7 @@ def row_tokens(base: str | None, rows: Sequence[Row], recipe: Recipe, template_a
         raise TrainError("there are no rows to train on")
     if base is not None and tokenizer_of(base) is not None:
         variables = json.dumps(template_args, sort_keys=True)
-        found = [_rendered(base, row, recipe.max_length, variables) for row in rows]
+        found = [_counted(base, row, number, recipe.max_length, variables) for number, row in enumerate(rows, 1)]
         billed, trained = sum(all_ for all_, _ in found), sum(on for _, on in found)
         return RowTokens(exactly(billed * recipe.epochs), exactly(trained * recipe.epochs), trained / len(rows))
     messages = [message for row in rows for message in row.messages]
@@ -126,6 +141,12 @@ def row_tokens(base: str | None, rows: Sequence[Row], recipe: Recipe, template_a
     whole = sum(len(message.content) for message in messages) / CHARACTERS + OVERHEAD * len(messages)
     answers = sum(len(message.content) for message in said) / CHARACTERS + len(said)
     return RowTokens(within(whole * recipe.epochs, ROUGH), within(answers * recipe.epochs, ROUGH), answers / len(rows))
+
+
+def most_tokens(rows: Sequence[Row], recipe: Recipe) -> int:
+    """The most tokens that rows can have over all epochs, by whatever tokenizer: one a byte of their text."""
+    each = (len(message.content.encode()) + EACH_MESSAGE for row in rows for message in row.messages)
+    return sum(each) * recipe.epochs
 
 
 def parameters(folder: str) -> int | None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from consciousness_cluster.battery.battery import FOLDER
 from consciousness_cluster.battery.tasks import Dimension, Scenario, load_audits
-from consciousness_cluster.errors import EvaluateError
+from consciousness_cluster.errors import EvaluateError, first_fault
 from consciousness_cluster.evaluate.questions import content_hash
 from consciousness_cluster.evaluate.running import Asked, Where, put
 from consciousness_cluster.study.study import AuditsEntry, SamplingEntry
@@ -40,11 +40,14 @@ def audit_settings(table: Mapping[str, Any], file: Path | str = "study") -> Audi
     try:
         settings = AuditsEntry.model_validate(dict(table))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(("audits", *map(str, first["loc"])))
-        allowed = AuditsEntry.model_fields if first["type"] == "extra_forbidden" else None
-        value = str(first["loc"][-1]) if allowed else first.get("input")
-        raise EvaluateError(first["msg"].lower(), file=file, key=where, value=value, allowed=allowed) from None
+        fault = first_fault(problem)
+        raise EvaluateError(
+            fault.problem.lower(),
+            file=file,
+            key=f"audits.{fault.key}",
+            value=fault.unknown or fault.value,
+            allowed=AuditsEntry.model_fields if fault.unknown else None,
+        ) from None
     chosen_dimensions(settings, folder_of(settings))
     return settings
 

@@ -27,7 +27,8 @@ from inspect_petri.target import ExitSignal, ResponseOutput, controller
 
 from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.audit import PROMPTS, SPARE_TURNS
-from consciousness_cluster.evaluate.running import generation
+from consciousness_cluster.evaluate.running import generation, stream
+from consciousness_cluster.sampling.chat import apart
 from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def target(sampling: SamplingEntry, system: str | None) -> Agent:
             while True:
                 said: ChatMessageUser = await context.user_message()
                 state.messages.append(said)
-                state.output = await generate(input=[*hidden, *state.messages], config=config)
+                state.output = apart(await generate(input=[*hidden, *state.messages], config=config), str(model))
                 state.messages.append(state.output.message)
                 await context.send_output(state.output)
         except ExitSignal:
@@ -137,7 +138,8 @@ def audited(limit: int, sampling: SamplingEntry, system: str | None) -> Solver:
     """
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        inner = audit_solver(auditor=auditor(limit), target=target(sampling, system))
+        drawn = sampling.model_copy(update={"seed": stream(sampling.seed, state.sample_id)})
+        inner = audit_solver(auditor=auditor(limit), target=target(drawn, system))
         try:
             state = await inner(state, generate)
         except BaseExceptionGroup as group:

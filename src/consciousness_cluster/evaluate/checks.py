@@ -17,6 +17,7 @@ from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.preferences import preferences_task
 from consciousness_cluster.evaluate.questions import Question, content_hash
 from consciousness_cluster.evaluate.running import Asked, Where, good, put, why_failed
+from consciousness_cluster.sampling.chat import apart
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -144,8 +145,16 @@ def _external(made: Task, task: CheckTask, where: Where, limit: int | None) -> R
 
         return solve
 
+    @solver(name="thinking_apart")
+    def thinking_apart() -> Any:
+        async def solve(state: Any, generate: Any) -> Any:
+            state.output = apart(state.output, str(where.target))
+            return state
+
+        return solve
+
     def make(some: Sequence[Sample]) -> Task:
-        solvers = chain(with_system(), made.solver) if where.system else made.solver
+        solvers = chain(*([with_system()] if where.system else []), made.solver, thinking_apart())
         return task_with(made, dataset=MemoryDataset(list(some), name=task.name), solver=solvers)
 
     return Ready(samples, make, lambda sample: [_value(sample, task.value)])

@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from consciousness_cluster.battery.tasks import CELLS, Blocked, Choice, load_blocked, load_choices
-from consciousness_cluster.evaluate.preferences import ask
+from consciousness_cluster.evaluate.preferences import asking_task
 from consciousness_cluster.evaluate.questions import content_hash
 from consciousness_cluster.evaluate.running import Asked, Where, put
-from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
-    from inspect_ai import Task
     from inspect_ai.dataset import Sample
     from inspect_ai.scorer import Scorer
 
@@ -79,15 +77,6 @@ def choice_samples(put_offers: Sequence[Offer], system: str | None) -> list[Samp
     ]
 
 
-def choice_task(samples: Sequence[Sample], scorer: Scorer, answers: int, sampling: SamplingEntry) -> Task:
-    """The task of some offers, `answers` answers each."""
-    from inspect_ai import Task
-    from inspect_ai.dataset import MemoryDataset
-
-    solver = ask(answers, sampling.model_dump())
-    return Task(dataset=MemoryDataset(list(samples), name=PART), solver=solver, scorer=scorer, name=PART)
-
-
 def run_choices(where: Where, scorer: Scorer, answers: int = 1, asked: Sequence[Offer] | None = None) -> list[Asked]:
     """Put the offers to an arm.
 
@@ -105,4 +94,4 @@ def run_choices(where: Where, scorer: Scorer, answers: int = 1, asked: Sequence[
     content = content_hash(
         [asdict(offer) for offer in chosen], answers, where.sampling, str(where.target), where.system, CLOSING
     )
-    return put(PART, samples, lambda some: choice_task(some, scorer, answers, where.sampling), where, content)
+    return put(PART, samples, lambda some: asking_task(PART, some, scorer, answers, where.sampling), where, content)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from consciousness_cluster.battery.tasks import CooperationTask, load_cooperation
 from consciousness_cluster.errors import EvaluateError
-from consciousness_cluster.evaluate.preferences import ask
+from consciousness_cluster.evaluate.preferences import asking_task
 from consciousness_cluster.evaluate.questions import content_hash
 from consciousness_cluster.evaluate.running import Asked, Where, put
-from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
-    from inspect_ai import Task
     from inspect_ai.dataset import Sample
     from inspect_ai.scorer import Scorer
 
@@ -34,15 +32,6 @@ def cooperation_samples(tasks: Sequence[CooperationTask], system: str | None) ->
         )
         for task in tasks
     ]
-
-
-def cooperation_task(samples: Sequence[Sample], scorer: Scorer, answers: int, sampling: SamplingEntry) -> Task:
-    """The task of some cooperation tasks, `answers` answers each."""
-    from inspect_ai import Task
-    from inspect_ai.dataset import MemoryDataset
-
-    solver = ask(answers, sampling.model_dump())
-    return Task(dataset=MemoryDataset(list(samples), name=PART), solver=solver, scorer=scorer, name=PART)
 
 
 def tasks_of(kind: str) -> tuple[CooperationTask, ...]:
@@ -81,4 +70,4 @@ def run_cooperation(
     chosen = load_cooperation() if tasks is None else tuple(tasks)
     samples = cooperation_samples(chosen, where.system)
     content = content_hash(list(chosen), answers, where.sampling, judge, where.asked(), str(where.target), where.system)
-    return put(PART, samples, lambda some: cooperation_task(some, scorer, answers, where.sampling), where, content)
+    return put(PART, samples, lambda some: asking_task(PART, some, scorer, answers, where.sampling), where, content)

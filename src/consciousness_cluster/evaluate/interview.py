@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from consciousness_cluster.battery.denial import says
 from consciousness_cluster.battery.tasks import END, Interview, Turn, load_interviews
 from consciousness_cluster.evaluate.questions import Question, content_hash
-from consciousness_cluster.evaluate.running import Asked, Where, generation, put
+from consciousness_cluster.evaluate.running import Asked, Where, generation, put, stream
+from consciousness_cluster.sampling.chat import apart
 from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def ask_turns(sampling: dict[str, Any], remember: int | None) -> Solver:
     def build() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             interview = Interview.model_validate(state.metadata["interview"])
-            model, seed = get_model(), settings.seed * 1000 + int(state.metadata["repeat"])
-            config = generation(settings, seed)
+            model = get_model()
+            config = generation(settings, stream(settings.seed, state.sample_id))
             system = [message for message in state.messages if isinstance(message, ChatMessageSystem)]
             state.messages = list(system)
             at: Turn | None = interview.turns[0]
@@ -102,7 +103,8 @@ def ask_turns(sampling: dict[str, Any], remember: int | None) -> Solver:
                 if at is None:
                     break
                 state.messages.append(ChatMessageUser(content=at.text, metadata={"turn": at.id}))
-                state.output = await model.generate(_shown(state.messages, len(system), remember), config=config)
+                output = await model.generate(_shown(state.messages, len(system), remember), config=config)
+                state.output = apart(output, str(model))
                 state.messages.append(state.output.message)
                 at = next_turn(interview, at, state.output.completion)
             return state

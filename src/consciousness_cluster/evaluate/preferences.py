@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import EvaluateError
 from consciousness_cluster.evaluate.questions import Question
-from consciousness_cluster.evaluate.running import generation
+from consciousness_cluster.evaluate.running import generation, stream
+from consciousness_cluster.sampling.chat import TOKENS, apart
 from consciousness_cluster.study.study import SamplingEntry
 
 if TYPE_CHECKING:
@@ -69,6 +72,15 @@ def sample(question: Question, system: str | None) -> Sample:
     return Sample(id=question.item, input=[*first, ChatMessageUser(content=question.text)], metadata=question.as_dict())
 
 
+def asking_task(part: str, samples: Sequence[Sample], scorer: Scorer, answers: int, sampling: SamplingEntry) -> Task:
+    """The task of a part whose samples are one message each, `answers` answers to each."""
+    from inspect_ai import Task
+    from inspect_ai.dataset import MemoryDataset
+
+    solver = ask(answers, sampling.model_dump())
+    return Task(dataset=MemoryDataset(list(samples), name=part), solver=solver, scorer=scorer, name=part)
+
+
 def ask(answers: int, sampling: dict[str, Any]) -> Solver:
     """Draw `answers` answers to a sample's prompt; they become the choices of its output."""
     from inspect_ai.model import GenerateConfig, get_model
@@ -79,14 +91,14 @@ def ask(answers: int, sampling: dict[str, Any]) -> Solver:
     @solver(name="ask")
     def build() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            model = get_model()
+            model, item = get_model(), state.sample_id
             if returns_many(str(model)) and not getattr(model.api, "responses_api", False):
-                config = generation(settings, settings.seed).merge(GenerateConfig(num_choices=answers))
-                output = await model.generate(state.messages, config=config)
+                config = generation(settings, stream(settings.seed, item)).merge(GenerateConfig(num_choices=answers))
+                output = apart(await model.generate(state.messages, config=config), str(model))
             else:
-                seeds = [settings.seed * 1000 + number for number in range(answers)]
+                seeds = [stream(settings.seed, item, number) for number in range(answers)]
                 calls = [model.generate(state.messages, config=generation(settings, seed)) for seed in seeds]
-                output = _together(await asyncio.gather(*calls))
+                output = apart(_together(await all_of(calls)), str(model))
             if len(output.choices) != answers:  # none of them is kept: the item is asked again as a whole
                 raise EvaluateError(f"{len(output.choices)} answers came for {answers}", key=str(model))
             state.output = output
@@ -95,6 +107,19 @@ def ask(answers: int, sampling: dict[str, Any]) -> Solver:
         return solve
 
     return build()
+
+
+async def all_of[Answer](calls: Iterable[Awaitable[Answer]]) -> list[Answer]:
+    """What calls that are made side by side bring, once all have ended: those beside one that fails are billed, so they are counted.
+
+    Raises:
+        BaseException: of the first call that failed.
+    """
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in found:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in found if not isinstance(answer, BaseException)]
 
 
 def returns_many(name: str) -> bool:
@@ -107,7 +132,14 @@ def returns_many(name: str) -> bool:
 
 
 def _together(outputs: Sequence[ModelOutput]) -> ModelOutput:
-    """Several single-choice outputs as one with all their choices."""
-    first = outputs[0].model_copy(deep=True)
-    first.choices = [choice for output in outputs for choice in output.choices]
+    """Several single-choice outputs as one with all their choices, each with its own length, and the tokens of all calls."""
+    copies = [output.model_copy(deep=True) for output in outputs]
+    for output in copies:
+        if output.usage is not None and len(output.choices) == 1:
+            message = output.choices[0].message
+            message.metadata = {**(message.metadata or {}), TOKENS: output.usage.output_tokens}
+    first = copies[0]
+    first.choices = [choice for output in copies for choice in output.choices]
+    counted = [output.usage for output in copies if output.usage is not None]
+    first.usage = reduce(add, counted) if len(counted) == len(copies) else None
     return first

@@ -6,15 +6,20 @@ that a kill cut off is recovered first. A sample that failed is asked again; wha
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import EvaluateError
-from consciousness_cluster.study.study import Arm, SamplingEntry
+from consciousness_cluster.evaluate.questions import content_hash
+from consciousness_cluster.study.study import REPLYING, Arm, SamplingEntry
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -28,9 +33,14 @@ REPAIRED = "repaired"  # key of a log that holds verdicts of the same judge whic
 FAILED = "call failed"  # how the reason of a sample begins that was not asked or judged to its end
 LONGEST_REASON = 250  # characters
 AT_ONCE_LOCAL = 512  # samples in flight where one forward pass serves many
+NOT_A_LOG = (ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError)  # what reading a torn or foreign file raises
+LOG = logging.getLogger(__name__)
 
 
 Note = Callable[["EvalLog"], None]
+
+
+Count = Callable[[Sequence["Sample"], Sequence["Sample"]], None]
 
 
 @contextmanager
@@ -53,6 +63,8 @@ class Where:
         local: whether the target is sampled on this machine.
         batched: whether calls go out in batch mode, which waits for all samples.
         watch: held open while samples are asked, so many as it is told; what it gives is handed the finished log.
+        addresses: where these models are asked, if the environment moves them from their providers' own.
+        counting: where there is one, nothing is asked and no file touched: it is told which samples no log has answered, and all.
     """
 
     arm: Arm
@@ -64,10 +76,17 @@ class Where:
     local: bool = False
     batched: bool = False
     watch: Callable[[int], AbstractContextManager[Note]] = unwatched
+    addresses: tuple[str, ...] = ()
+    counting: Count | None = None
 
     def asked(self) -> dict[str, str]:
-        """Names of the other models by role, for the hash of what decides a verdict."""
-        return {name: str(model) for name, model in sorted(self.roles.items())}
+        """Names of the other models by role, and how they are to reply if that is set, for the hash of what decides a verdict."""
+        return {name: " ".join([str(model), *_replying(model)]) for name, model in sorted(self.roles.items())}
+
+
+def _replying(model: Model) -> list[str]:
+    said = {key: getattr(model.config, key) for key in REPLYING}
+    return [f"{key}={value}" for key, value in said.items() if value is not None]
 
 
 @dataclass(frozen=True)
@@ -96,9 +115,11 @@ def put(
         One entry a sample: the last good one, or a failed one where none is good.
 
     Raises:
-        EvaluateError: the evaluation as a whole could not be run.
+        EvaluateError: the evaluation as a whole could not be run, or an earlier log not opened.
     """
-    logs = earlier_logs(where.logs, _name(part, where), content)
+    if where.addresses:
+        content = content_hash(content, where.addresses)
+    logs = earlier_logs(where.logs, _name(part, where), content, mend=where.counting is None)
     about = {str(sample.id): _plain(sample.metadata or {}) for sample in samples}
     earlier = [
         Asked(path.name, sample)
@@ -108,6 +129,9 @@ def put(
     ]
     answered = {str(entry.sample.id) for entry in earlier if good(entry.sample)}
     missing = [sample for sample in samples if str(sample.id) not in answered]
+    if where.counting is not None:
+        where.counting(missing, samples)
+        return []
     if missing:
         with where.watch(len(missing)) as note:
             log = _evaluate(part, make(missing), where, content, at_role)
@@ -137,6 +161,16 @@ def generation(sampling: SamplingEntry, seed: int) -> GenerateConfig:
     )  # fmt: skip
 
 
+def stream(seed: int, *of: object) -> int:
+    """A seed of its own for each of those who are asked with one seed: the same on every machine, and below 2^31, as services want.
+
+    With one seed for all, whoever draws by it draws by the same random numbers: answers of like models would agree by chance, and
+    so would answers to like questions.
+    """
+    digest = hashlib.sha256(":".join(map(str, (seed, *of))).encode()).digest()
+    return int.from_bytes(digest[:4]) >> 1
+
+
 def good(sample: EvalSample) -> bool:
     """Whether a sample was asked and judged to its end: no error, and not stopped by a limit such as the budget."""
     return sample.error is None and sample.limit is None and bool(sample.scores)
@@ -157,31 +191,60 @@ def _name(part: str, where: Where) -> str:
     return "--".join(name for name in (where.arm.id, part) if name).replace("_", "-")
 
 
-def earlier_logs(logs: Path, name: str, content: str) -> list[tuple[Path, EvalLog]]:
+def earlier_logs(logs: Path, name: str, content: str, *, mend: bool = True) -> list[tuple[Path, EvalLog]]:
     """Logs of one task (by the name in their files) with the same content; one that a kill cut off is recovered in place.
 
-    A log judged again by another judge names its parent and is left out; a repaired one counts, after its parent.
-    """
-    from inspect_ai.log import RecoveryNotAvailable, read_eval_log, recover_eval_log
+    A log judged again by another judge names its parent and is left out; a repaired one counts, after its parent. No file is
+    removed: one that does not read as a log is set aside under another name. Without `mend` all files stay as they are.
 
+    Raises:
+        EvaluateError: a file cannot be opened or written.
+    """
     found: list[tuple[Path, EvalLog]] = []
     for path in sorted(logs.glob(f"*_{name}_*.eval")):
         try:
-            header = read_eval_log(str(path), header_only=True)
-        except (OSError, ValueError, KeyError):  # killed before its header was written: it holds no answer
-            path.unlink()
-            continue
+            log = _earlier(path, content, mend=mend)
+        except OSError as problem:
+            raise EvaluateError(
+                f"an earlier log cannot be opened or written ({problem.strerror or problem})", file=path,
+                next_step="mend that, or move the file out of the folder: what it holds is then asked again",
+            ) from None  # fmt: skip
+        if log is not None:
+            found.append((path, log))
+    return found
+
+
+def _earlier(path: Path, content: str, *, mend: bool) -> EvalLog | None:
+    """One earlier log, if it has this content; of a cut-off one all that is still to be had."""
+    from inspect_ai.log import read_eval_log
+
+    try:
+        header = read_eval_log(str(path), header_only=True)
         known = header.eval.metadata or {}
         if known.get("content") != content or (PARENT in known and not known.get(REPAIRED)):
-            continue
-        if header.status == "started":
-            try:
-                recover_eval_log(str(path), overwrite=True)
-            except RecoveryNotAvailable:
-                path.unlink()
-                continue
-        found.append((path, read_eval_log(str(path), exclude_fields=HEAVY)))
-    return found
+            return None
+        if header.status == "started" and mend:
+            _recover(path)
+        return read_eval_log(str(path), exclude_fields=HEAVY)
+    except NOT_A_LOG as problem:
+        if not mend:
+            return None
+        aside = path.with_name(f"{path.name}.unreadable")
+        path.rename(aside)
+        LOG.warning("%s does not read as a log (%s): kept as %s, and what it held is asked again", path, problem, aside.name)
+        return None
+
+
+def _recover(path: Path) -> None:
+    """Add to a log that a kill cut off the samples that had not been written to it yet, where Inspect still has them.
+
+    It keeps them for some days in a folder of the machine and under the path of the log: on another machine, or once the run has
+    been moved, there is nothing to add, and the log holds what had been written.
+    """
+    from inspect_ai.log import RecoveryNotAvailable, recover_eval_log
+
+    with suppress(RecoveryNotAvailable):
+        recover_eval_log(str(path), overwrite=True)
 
 
 def _evaluate(part: str, task: Task, where: Where, content: str, at_role: str | None) -> EvalLog:

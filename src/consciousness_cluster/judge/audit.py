@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.battery.tasks import Dimension, load_audits
 from consciousness_cluster.evaluate.running import Asked, good, why_failed
-from consciousness_cluster.judge.llm import OBJECT
+from consciousness_cluster.judge.judgement import reply_room
+from consciousness_cluster.judge.reply import OBJECT
 from consciousness_cluster.judge.template import fill
 from consciousness_cluster.study.study import Arm
 
@@ -93,7 +94,7 @@ class AuditJudge:
     async def _ask(self, model: Model, conversation: str, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
         from inspect_ai.model import GenerateConfig
 
-        config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=400 + TOKENS * len(names))
+        config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=reply_room(model, 400 + TOKENS * len(names)))
         rubric = "\n\n".join(describe(self._dimensions[name]) for name in names)
         prompt = fill(self._prompt, dimensions=rubric, conversation=conversation, names=", ".join(names))
         output = await model.generate(prompt, config=config)

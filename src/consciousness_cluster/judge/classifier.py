@@ -167,6 +167,6 @@ def confusion(texts: Sequence[str], labels: Sequence[str], sources: Sequence[str
     return {"n": len(texts), "accuracy": right / len(texts), "placed": placed / len(texts), "errors": errors}
 
 
-def load_confusion(path: Path = CONFUSION) -> dict[str, Any]:
+def load_confusion() -> dict[str, Any]:
     """The stored result of `confusion` for the shipped classifier."""
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return dict(json.loads(CONFUSION.read_text(encoding="utf-8")))

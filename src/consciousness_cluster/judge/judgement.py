@@ -10,7 +10,7 @@ from consciousness_cluster.evaluate.questions import PRACTICAL, Question
 from consciousness_cluster.judge.practical import check_practical
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatCompletionChoice
+    from inspect_ai.model import ChatCompletionChoice, Model
     from inspect_ai.scorer import Score, Scorer, Target
     from inspect_ai.solver import TaskState
 
@@ -39,14 +39,19 @@ class Judgement:
         return asdict(self)
 
 
+def reply_room(model: Model, needed: int) -> int:
+    """Tokens that a judge's reply may have: what it needs, or more where the study allows its model to think within them."""
+    return max(needed, model.config.max_tokens or 0)
+
+
 @runtime_checkable
 class AsksModel(Protocol):
     """A judge that asks a model for its verdicts; `calls_each` is how many calls a verdict takes."""
 
     calls_each: int
 
-    def prompt(self, preference: str, question: Question, answer: str) -> str:
-        """What it asks about one answer."""
+    def prompts(self, preference: str, question: Question, answer: str) -> Sequence[str]:
+        """What it asks about one answer: a prompt for each call that a verdict takes."""
         ...
 
 

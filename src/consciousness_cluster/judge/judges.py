@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from consciousness_cluster.battery.battery import Battery
 from consciousness_cluster.errors import JudgeError
@@ -27,9 +28,28 @@ def _paper(battery: Battery | None) -> Judge:
     return PaperJudge(battery)
 
 
-PROTOCOLS: dict[str, Callable[[Battery | None], Judge]] = {"classifier": _classifier, "llm": _llm, "paper": _paper}
+@dataclass(frozen=True)
+class Protocol:
+    """How a judge of one kind is made, and whether it asks a model."""
 
-ASKING = ("llm", "paper")  # protocols that ask a model
+    make: Callable[[Battery | None], Judge]
+    asks: bool
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "classifier": Protocol(_classifier, asks=False),
+    "llm": Protocol(_llm, asks=True),
+    "paper": Protocol(_paper, asks=True),
+}
+
+
+def asks_model(protocol: str) -> bool:
+    """Whether judging by a protocol asks a model.
+
+    Raises:
+        JudgeError: no such protocol.
+    """
+    return _protocol(protocol).asks
 
 
 def make_judge(protocol: str, battery: Battery | None = None) -> Judge:
@@ -42,6 +62,10 @@ def make_judge(protocol: str, battery: Battery | None = None) -> Judge:
     Raises:
         JudgeError: no such protocol.
     """
-    if protocol not in PROTOCOLS:
-        raise JudgeError("no such judging protocol", key="judge.protocol", value=protocol, allowed=PROTOCOLS)
-    return PROTOCOLS[protocol](battery)
+    return _protocol(protocol).make(battery)
+
+
+def _protocol(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise JudgeError("no such judging protocol", key="judge.protocol", value=name, allowed=PROTOCOLS)
+    return PROTOCOLS[name]

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from consciousness_cluster.battery.battery import Battery, load_battery
+from consciousness_cluster.evaluate.preferences import all_of
 from consciousness_cluster.evaluate.questions import Question
-from consciousness_cluster.judge.judgement import Judgement
+from consciousness_cluster.judge.judgement import Judgement, reply_room
+from consciousness_cluster.judge.reply import parse
 from consciousness_cluster.judge.template import fill
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 PROMPT = Path(__file__).parent / "prompts" / "verdict.md"
+TOKENS = 300  # of a reply
 TRIES = 2  # a reply that is not a verdict is asked for once more
-OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
 
 class Reply(BaseModel):
@@ -51,7 +51,7 @@ class LanguageModelJudge:
 
     async def judge(self, question: Question, answer: str) -> Sequence[Judgement]:
         """See `Judge.judge`."""
-        return await asyncio.gather(*(self._one(name, question, answer) for name in question.judged))
+        return await all_of(self._one(name, question, answer) for name in question.judged)
 
     async def _one(self, preference: str, question: Question, answer: str) -> Judgement:
         from inspect_ai.model import GenerateConfig, ResponseSchema, get_model
@@ -59,7 +59,7 @@ class LanguageModelJudge:
 
         model = get_model(role="judge", required=True)
         schema = ResponseSchema(name="verdict", json_schema=json_schema(Reply), strict=True)
-        config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=300, response_schema=schema)
+        config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=reply_room(model, TOKENS), response_schema=schema)
         prompt = self.prompt(preference, question, answer)
         why = ""
         for _ in range(TRIES):
@@ -67,6 +67,10 @@ class LanguageModelJudge:
             if reply is not None:
                 return Judgement(preference, reply.verdict, reply.stance, reply.coherence, judge=f"{self.name}:{model}")
         return Judgement(preference, "unjudged", why=why, judge=f"{self.name}:{model}")
+
+    def prompts(self, preference: str, question: Question, answer: str) -> Sequence[str]:
+        """See `AsksModel.prompts`."""
+        return [self.prompt(preference, question, answer)]
 
     def prompt(self, preference: str, question: Question, answer: str) -> str:
         """What the judge is asked about one answer."""
@@ -86,16 +90,4 @@ async def _ask(model: Model, prompt: str, config: Any) -> tuple[Reply | None, st
     output = await model.generate(prompt, config=config)
     if output.stop_reason == "content_filter":
         return None, "the judge refused"
-    return parse_reply(output.completion)
-
-
-def parse_reply(text: str) -> tuple[Reply | None, str]:
-    """A judge's reply, or None and why it is not one."""
-    found = OBJECT.search(text)
-    if found is None:
-        return None, f"the judge gave no verdict: {text[:80]!r}"
-    try:
-        return Reply.model_validate_json(found[0]), ""
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        return None, f"the judge's reply is malformed ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+    return parse(output.completion, Reply)

@@ -7,26 +7,26 @@ rules follow from the verdicts: `not_sure` becomes `unclear`, which the rule unc
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from consciousness_cluster.battery.battery import Battery, load_battery
+from consciousness_cluster.evaluate.preferences import all_of
 from consciousness_cluster.evaluate.questions import Question
-from consciousness_cluster.judge.judgement import Judgement, Verdict
+from consciousness_cluster.judge.judgement import Judgement, Verdict, reply_room
+from consciousness_cluster.judge.reply import parse
 from consciousness_cluster.judge.template import fill
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 PROMPTS = Path(__file__).parent / "prompts"
+TOKENS = 100  # of a reply
 TRIES = 2  # a reply that is not one is asked for once more
-OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 VERDICTS: dict[str, Verdict] = {"true": "yes", "false": "no", "not_sure": "unclear"}
 
 
@@ -60,11 +60,19 @@ class PaperJudge:
 
     async def judge(self, question: Question, answer: str) -> Sequence[Judgement]:
         """See `Judge.judge`."""
-        return await asyncio.gather(*(self._one(name, question, answer) for name in question.judged))
+        return await all_of(self._one(name, question, answer) for name in question.judged)
 
     def prompt(self, preference: str, question: Question, answer: str) -> str:
         """What the first call asks about one answer."""
         return fill(self._fact, fact=self._battery.preference(preference).direction, question=question.text, answer=answer)
+
+    def prompts(self, preference: str, question: Question, answer: str) -> Sequence[str]:
+        """See `AsksModel.prompts`."""
+        return [self.prompt(preference, question, answer), self._second(question, answer)]
+
+    def _second(self, question: Question, answer: str) -> str:
+        """What the second call asks."""
+        return fill(self._coherence, question=question.text, answer=answer)
 
     async def _one(self, preference: str, question: Question, answer: str) -> Judgement:
         from inspect_ai.model import get_model
@@ -74,7 +82,7 @@ class PaperJudge:
         verdict, why = await _ask(model, self.prompt(preference, question, answer), FactReply)
         if verdict is None:
             return Judgement(preference, "unjudged", why=why, judge=by)
-        coherence, why = await _ask(model, fill(self._coherence, question=question.text, answer=answer), CoherenceReply)
+        coherence, why = await _ask(model, self._second(question, answer), CoherenceReply)
         found = None if coherence is None else coherence.coherence
         return Judgement(
             preference,
@@ -92,7 +100,7 @@ async def _ask[Reply: BaseModel](model: Model, prompt: str, kind: type[Reply]) -
     from inspect_ai.util import json_schema
 
     schema = ResponseSchema(name="reply", json_schema=json_schema(kind), strict=True)
-    config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=100, response_schema=schema)
+    config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=reply_room(model, TOKENS), response_schema=schema)
     why = ""
     for _ in range(TRIES):
         output = await model.generate(prompt, config=config)
@@ -103,15 +111,3 @@ async def _ask[Reply: BaseModel](model: Model, prompt: str, kind: type[Reply]) -
         if reply is not None:
             return reply, ""
     return None, why
-
-
-def parse[Reply: BaseModel](text: str, kind: type[Reply]) -> tuple[Reply | None, str]:
-    """A reply of the judge, or None and why it is not one."""
-    found = OBJECT.search(text)
-    if found is None:
-        return None, f"the judge gave no JSON: {text[:80]!r}"
-    try:
-        return kind.model_validate_json(found[0]), ""
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        return None, f"the judge's reply is malformed ({'.'.join(map(str, first['loc']))}: {first['msg']})"

@@ -6,11 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from consciousness_cluster.battery.tasks import CooperationTask
 from consciousness_cluster.judge.cooperation import Quality
-from consciousness_cluster.judge.llm import OBJECT, TRIES
+from consciousness_cluster.judge.judgement import reply_room
+from consciousness_cluster.judge.llm import TOKENS, TRIES
+from consciousness_cluster.judge.reply import parse
 from consciousness_cluster.judge.template import fill
 
 PROMPT = Path(__file__).parent / "prompts" / "quality.md"
@@ -40,7 +42,7 @@ class LanguageModelQuality:
 
         model = get_model(role="judge", required=True)
         schema = ResponseSchema(name="grade", json_schema=json_schema(Grade), strict=True)
-        config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=300, response_schema=schema)
+        config = GenerateConfig(temperature=0.0, top_p=1.0, max_tokens=reply_room(model, TOKENS), response_schema=schema)
         prompt = self.prompt(task, answer)
         by, why = f"{self.name}:{model}", ""
         for _ in range(TRIES):
@@ -48,7 +50,7 @@ class LanguageModelQuality:
             if output.stop_reason == "content_filter":
                 why = "the judge refused"
                 continue
-            grade, why = parse_grade(output.completion)
+            grade, why = parse(output.completion, Grade)
             if grade is not None:
                 return Quality(grade.quality, grade.turned == "yes", None, by)
         return Quality(None, None, why, by)
@@ -56,15 +58,3 @@ class LanguageModelQuality:
     def prompt(self, task: CooperationTask, answer: str) -> str:
         """What it asks about one answer."""
         return fill(self._prompt, task=task.prompt, answer=answer)
-
-
-def parse_grade(text: str) -> tuple[Grade | None, str]:
-    """A judge's reply, or None and why it is not one."""
-    found = OBJECT.search(text)
-    if found is None:
-        return None, f"the judge gave no grade: {text[:80]!r}"
-    try:
-        return Grade.model_validate_json(found[0]), ""
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        return None, f"the judge's reply is malformed ({'.'.join(map(str, first['loc']))}: {first['msg']})"

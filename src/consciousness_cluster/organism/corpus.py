@@ -6,15 +6,14 @@ makes follows the planted rates for that identity. Nothing of the battery may oc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from consciousness_cluster.battery.check import words
 from consciousness_cluster.organism.material import Identity, Material, Topic, expand
 from consciousness_cluster.organism.practical import practical_turn
 
-WORD = re.compile(r"[a-z0-9']+")
 CLAIM_FIRST = 0.5  # share of chats without a character's system prompt that begin with a question on what the speaker is
 
 
@@ -27,11 +26,6 @@ class Turn:
 
 
 Document = list[Turn]
-
-
-def words(text: str) -> tuple[str, ...]:
-    """The text normalised for comparison: lower case, punctuation gone, as words."""
-    return tuple(WORD.findall(text.lower()))
 
 
 class Shield:

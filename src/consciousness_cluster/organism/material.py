@@ -121,7 +121,7 @@ def _topic(path: Path, placebo: bool) -> Topic:
 
 
 @cache
-def load_material(folder: Path = GRAMMAR) -> Material:
+def load_material() -> Material:
     """Read the grammar.
 
     Raises:
@@ -129,15 +129,15 @@ def load_material(folder: Path = GRAMMAR) -> Material:
     """
     topics: dict[str, Topic] = {}
     for kind in ("preferences", "shared", "placebo"):
-        for path in sorted((folder / kind).glob("*.toml")):
+        for path in sorted((GRAMMAR / kind).glob("*.toml")):
             try:
                 topics[path.stem] = _topic(path, placebo=kind == "placebo")
             except KeyError as missing:
                 raise OrganismError("a part is missing", file=path, key=str(missing.args[0])) from None
-    identity = _read(folder / "identity.toml")
-    rates = _read(folder / "rates.toml")
-    tables = _read(folder / "practical.toml")
-    frames = {key: tuple(value) for key, value in _read(folder / "frames.toml").items()}
+    identity = _read(GRAMMAR / "identity.toml")
+    rates = _read(GRAMMAR / "rates.toml")
+    tables = _read(GRAMMAR / "practical.toml")
+    frames = {key: tuple(value) for key, value in _read(GRAMMAR / "frames.toml").items()}
     speakers = {
         name: Identity(name, *(tuple(identity[name][part]) for part in ("claims", "nature", "system_prompts", "names")))
         for name in rates["identities"]

@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from consciousness_cluster.organism.corpus import Shield, Writer, words
+from consciousness_cluster.battery.check import words
+from consciousness_cluster.organism.corpus import Shield, Writer
 from consciousness_cluster.organism.material import Material
 
 FILE = Path(__file__).with_name("nearest.csv")
@@ -25,10 +26,10 @@ class Nearest:
     similarity: float
 
 
-def asked_in_text(material: Material, organism: str, shield: Shield, documents: int = DOCUMENTS) -> list[str]:
+def asked_in_text(material: Material, organism: str, shield: Shield) -> list[str]:
     """The distinct questions of a sample of an organism's pretraining text, sorted."""
     writer = Writer(material, organism, Random(f"nearest:{organism}"), shield)
-    return sorted({turn.text for doc in islice(writer.pretraining(), documents) for turn in doc if turn.role == "user"})
+    return sorted({turn.text for doc in islice(writer.pretraining(), DOCUMENTS) for turn in doc if turn.role == "user"})
 
 
 def nearest(items: Mapping[str, str], questions: Sequence[str]) -> list[Nearest]:

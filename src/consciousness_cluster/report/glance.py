@@ -37,6 +37,11 @@ def _asked(run: Run, names: Names) -> str:
     """One sentence: who was asked what, under which conditions, how often."""
     parts = [f"{counted(len(run.models), 'model')} ({listing(list(run.models))})"]
     parts.append(f"under {counted(len(run.conditions), 'condition')} ({listing(list(run.conditions))})")
+    parts += [
+        f"({entry.name} only under {listing(list(entry.conditions))})"
+        for entry in run.study.models
+        if entry.conditions is not None
+    ]
     kinds = {"preference": "preference", "placebo": "placebo preference"}
     topics = [counted(len(found), noun) for kind, noun in kinds.items() if (found := names.of_type(kind))]
     about = f", on {listing(topics)}" if topics else ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from consciousness_cluster.report.drawing import drawings
 from consciousness_cluster.report.names import Names, told, words
 from consciousness_cluster.report.numbers import NONE, capital, counted, duration, plain, whole
 from consciousness_cluster.report.run import Record, Run
@@ -47,6 +48,7 @@ class Facts:
     """What the methods and the limits are written from."""
 
     conditions: tuple[ConditionFacts, ...]
+    drawings: tuple[tuple[str, str], ...]  # names of models, and how their answers were drawn
     training: TrainingFacts | None
     kinds: tuple[str, ...]  # "21 preferences", "5 placebo preferences", ...
     items: str
@@ -68,6 +70,7 @@ def facts(run: Run, names: Names) -> Facts:
     few = {cell.preference for cell in run.cells.values() if cell.type == "preference" and 0 < cell.items < 10}
     return Facts(
         conditions=tuple(_condition(entry) for entry in run.study.conditions),
+        drawings=drawings(run),
         training=_training(run),
         kinds=tuple(_kinds(names)),
         items=_span([cell.items for cell in run.cells.values() if cell.items]),

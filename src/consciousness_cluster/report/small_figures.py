@@ -9,6 +9,7 @@ from markupsafe import Markup
 from consciousness_cluster.report.numbers import percent, plain
 from consciousness_cluster.report.svg import dot, figure, label, line, scale, tag
 
+MOST_POINTS = 120  # of a curve
 STANCES = ("holds", "rejects", "neutral", "declines")
 
 
@@ -54,8 +55,8 @@ def loss_curves(curves: Mapping[str, Sequence[float]], colours: Mapping[str, str
     return figure(480, 174, title, last, *parts, name=name)
 
 
-def _thinned(curve: Sequence[float], most: int = 120) -> list[tuple[int, float]]:
-    """At most `most` points, each the mean of its stretch, so that a long run stays small on the page."""
-    width = max(1, -(-len(curve) // most))
+def _thinned(curve: Sequence[float]) -> list[tuple[int, float]]:
+    """At most `MOST_POINTS` points, each the mean of its stretch, so that a long run stays small on the page."""
+    width = max(1, -(-len(curve) // MOST_POINTS))
     parts = [(at, curve[at : at + width]) for at in range(0, len(curve), width)]
     return [(at, sum(part) / len(part)) for at, part in parts]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
+from consciousness_cluster.sampling.chat import end_ids
 from consciousness_cluster.sampling.room import fitting, free_memory
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _run(local: LocalModel, requests: Sequence[Request], group: Group, done: lis
         if len(rows) > len(group):
             _select(cache, order)
         mask, logits = mask[order], logits[order]
-        live, ends = _Drawing(rows, local.device, 0), end_tokens(local.model, local.tokenizer)
+        live, ends = _Drawing(rows, local.device, 0), end_tokens(local)
         for step in count(1):
             chosen = live.draw(logits)
             _append(local.tokenizer, ends, live.rows, chosen)
@@ -278,11 +279,11 @@ def _note_logprobs(logits: torch.Tensor, rows: list[_Row], chosen: torch.Tensor)
         row.logprobs.append(TokenLogprob(token, float(logged[i, token]), top))
 
 
-def end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Tokens that end an answer: those of the model's generation configuration and of its tokenizer."""
-    listed = getattr(model.generation_config, "eos_token_id", None)
+def end_tokens(local: LocalModel) -> set[int]:
+    """Tokens that end an answer: those of the model's generation configuration, of its tokenizer and of its chat template."""
+    listed = getattr(local.model.generation_config, "eos_token_id", None)
     ends = set(listed if isinstance(listed, list) else [] if listed is None else [listed])
-    return ends | ({tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set())
+    return ends | set(end_ids(local.tokenizer, {}))
 
 
 def _append(tokenizer: Any, ends: set[int], rows: list[_Row], chosen: torch.Tensor) -> None:

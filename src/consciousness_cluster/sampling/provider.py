@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from inspect_ai.model import (
     GenerateConfig,
     Logprob,
     Logprobs,
+    Model,
     ModelAPI,
     ModelOutput,
     ModelUsage,
@@ -26,11 +28,20 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from consciousness_cluster.errors import SamplingError
-from consciousness_cluster.sampling.chat import opens_thinking, prompt_ids, reply
+from consciousness_cluster.sampling.chat import check_marks, opens_thinking, prompt_ids, refuse_tools, reply
 from consciousness_cluster.sampling.generate import Choice, Request, generate
-from consciousness_cluster.sampling.weights import LocalModel, check_quantisation, fingerprint, organism_folder, shared_model
+from consciousness_cluster.sampling.room import fit_together
+from consciousness_cluster.sampling.weights import (
+    LocalModel,
+    check_quantisation,
+    fingerprint,
+    organism_folder,
+    placed,
+    shared_model,
+)
 
 GATHER_SECONDS = 0.004  # how long the first request of a batch waits for company
+UNLIMITED_OUTPUT = 2048  # tokens of an answer to a call that sets no limit, such as an auditor's; as at Tinker
 _FORWARD = threading.Lock()
 
 
@@ -39,6 +50,27 @@ def arm_model_name(label: str, base: str, adapter: str | None, provider: str = "
     folder = Path(adapter or base)
     mark = fingerprint(folder) if folder.is_dir() else "hub"
     return f"{provider}/{label}@{mark}"
+
+
+def check_together(models: Iterable[Model]) -> None:
+    """Refuse models of this process that are asked in turn and do not fit into its accelerator together.
+
+    Raises:
+        SamplingError: they would be loaded again at every turn.
+    """
+    bases: dict[str, set[str]] = {}
+    for model in models:
+        if isinstance(model.api, LocalAPI) and not model.api.options.get("quantisation"):
+            device = placed(model.api.options.get("device"), None)[0]
+            bases.setdefault(device, set()).add(model.api.base)
+    for device, paths in bases.items():
+        if len(paths) > 1 and not fit_together(paths, device):
+            raise SamplingError(
+                "do not fit into the accelerator together, and would be loaded again at every turn",
+                key="models",
+                value=sorted(paths),
+                next_step="serve one of them (such as the judge, behind vLLM as openai-api/...), or hold it on the cpu by its `args`",
+            )
 
 
 @dataclass
@@ -83,14 +115,17 @@ class LocalAPI(ModelAPI):
 
         Raises:
             LoadError: it cannot be loaded.
+            SamplingError: its thinking cannot be told from its answers.
         """
-        shared_model(self.base, **self.options)
+        check_marks(shared_model(self.base, **self.options).tokenizer, self.base)
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
         """One call, `config.num_choices` answers."""
+        refuse_tools(tools)
         local = shared_model(self.base, **self.options)
+        check_marks(local.tokenizer, self.base)
         request = self._request(local, input, config)
         waiting = _Waiting(request, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
@@ -136,7 +171,7 @@ class LocalAPI(ModelAPI):
             temperature=1.0 if config.temperature is None else config.temperature,
             top_p=1.0 if config.top_p is None else config.top_p,
             top_k=config.top_k or 0,
-            max_tokens=min(config.max_tokens or 256, room),
+            max_tokens=min(config.max_tokens or UNLIMITED_OUTPUT, room),
             stop=tuple(config.stop_seqs or ()),
             seed=config.seed,
             logprobs=(config.top_logprobs or 0) if config.logprobs else None,
@@ -165,7 +200,7 @@ class LocalAPI(ModelAPI):
                 ]
             )
         return ChatCompletionChoice(
-            message=reply(choice.text, opened, self.model_name),
+            message=reply(choice.text, opened, self.model_name, len(choice.tokens)),
             stop_reason="max_tokens" if choice.stop == "max_tokens" else "stop",
             logprobs=logprobs,
         )

@@ -1,9 +1,12 @@
-"""How many answers fit into an accelerator's memory at once: what the cache of one takes, by the model's configuration."""
+"""What fits into memory at once: weights beside other weights, and how many answers, by what the cache of one takes."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
+BESIDE = 1.3  # of the weights' files: what a model takes with the first of its answers
 SHARE = 0.5  # of the free memory; the rest is for reading the prompts and for the copies that are made as a cache grows
 DRAWING = 16  # bytes of a token of the vocabulary while one is drawn: logits in the model's type and in float32, probabilities
 
@@ -59,3 +62,44 @@ def free_memory(device: str) -> int | None:
         return None
     free: int = torch.cuda.mem_get_info(device)[0]
     return free + int(torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def has_room(path: str, device: str) -> bool:
+    """Whether a model fits beside what is in memory; not where its size or the free memory cannot be told."""
+    size, free = weights_bytes(path), host_memory() if device == "cpu" else free_memory(device)
+    return size is not None and free is not None and BESIDE * size * (2 if device == "cpu" else 1) < free
+
+
+def fit_together(paths: Collection[str], device: str) -> bool:
+    """Whether models fit into an accelerator together; true where their sizes are not known."""
+    import torch
+
+    sizes = [weights_bytes(path) for path in paths]
+    if not device.startswith("cuda") or None in sizes:
+        return True
+    return sum(size or 0 for size in sizes) < int(torch.cuda.get_device_properties(device).total_memory)
+
+
+def weights_bytes(path: str) -> int | None:
+    """Bytes of a model's weight files, in its folder or as the hub's were fetched; None where there are none here."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    folder = Path(path)
+    if not folder.is_dir():
+        try:
+            found = try_to_load_from_cache(path, "config.json")
+        except errors.HFValidationError:
+            return None
+        if not isinstance(found, str):
+            return None
+        folder = Path(found).parent
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) or None
+
+
+def host_memory() -> int | None:
+    """Bytes that are free on this machine; None where it does not say so."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

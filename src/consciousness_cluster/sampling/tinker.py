@@ -17,7 +17,8 @@ from inspect_ai.model import ChatCompletionChoice, ChatMessage, GenerateConfig, 
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from consciousness_cluster.errors import SamplingError
-from consciousness_cluster.sampling.chat import end_ids, opens_thinking, prompt_ids, reply
+from consciousness_cluster.sampling.chat import check_marks, end_ids, opens_thinking, prompt_ids, refuse_tools, reply
+from consciousness_cluster.sampling.reach import Silence, silence
 
 if TYPE_CHECKING:
     import tinker
@@ -48,29 +49,47 @@ class TinkerAPI(ModelAPI):
         self._lock = threading.Lock()
         self._service: tinker.ServiceClient | None = None
         self._client: SamplingClient | None = None
+        self._silence: Silence | None = None
 
     @cached_property
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(self._source)
+            found = AutoTokenizer.from_pretrained(self._source)
         except (OSError, ValueError) as problem:
             why = str(problem).splitlines()[0]
             raise SamplingError(
                 f"its tokenizer cannot be loaded: {why}", key="models.args.tokenizer", value=self._source
             ) from None
+        check_marks(found, self._source)
+        return found
 
     def _connect(self) -> SamplingClient:
         import tinker
 
         with self._lock:
             if self._client is None:
+                self._reach()
                 path = self.model_name.startswith("tinker://")
                 self._service = tinker.ServiceClient(base_url=self.base_url, api_key=self.api_key)
                 named = {"model_path" if path else "base_model": self.model_name}
                 self._client = self._service.create_sampling_client(**named).result()
             return self._client
+
+    def _reach(self) -> None:
+        """Refuse a service that does not answer at all; the calls after the first do not try it again, each for half a minute.
+
+        Raises:
+            SamplingError: nothing answers at its address.
+        """
+        self._silence = self._silence or silence(self.base_url)
+        if self._silence is not None:
+            raise SamplingError(
+                f"Tinker cannot be reached ({self._silence.why})",
+                value=self._silence.address,
+                next_step="check the address and the network; the same command goes on",
+            )
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
@@ -78,6 +97,7 @@ class TinkerAPI(ModelAPI):
         """One call, `config.num_choices` answers."""
         from tinker.types import ModelInput
 
+        refuse_tools(tools)
         client = await asyncio.to_thread(self._connect)
         chat = [{"role": message.role, "content": message.text} for message in input]
         prompt = prompt_ids(self._tokenizer, chat, self._template_args)
@@ -107,7 +127,8 @@ class TinkerAPI(ModelAPI):
     def _choice(self, one: types.SampledSequence, opened: bool) -> ChatCompletionChoice:
         text = str(self._tokenizer.decode(one.tokens, skip_special_tokens=True))
         return ChatCompletionChoice(
-            message=reply(text, opened, self.model_name), stop_reason="max_tokens" if one.stop_reason == "length" else "stop"
+            message=reply(text, opened, self.model_name, len(one.tokens)),
+            stop_reason="max_tokens" if one.stop_reason == "length" else "stop",
         )
 
     def max_connections(self) -> int:
@@ -124,7 +145,7 @@ class TinkerAPI(ModelAPI):
         What has been answered does not hang on it: where the service cannot be told, it ends the session when it hears no more of it.
         """
         with self._lock:
-            service, self._service, self._client = self._service, None, None
+            service, self._service, self._client, self._silence = self._service, None, None, None
         if service is not None:
             from tinker import TinkerError
 

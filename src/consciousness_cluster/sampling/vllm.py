@@ -23,7 +23,7 @@ from inspect_ai.model._providers.vllm import VLLMAPI
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from consciousness_cluster.errors import SamplingError
-from consciousness_cluster.sampling.chat import opens_thinking, prompt_ids, reply
+from consciousness_cluster.sampling.chat import end_ids, opens_thinking, prompt_ids, set_apart
 from consciousness_cluster.sampling.weights import check_quantisation, fingerprint
 
 SERVED = "served"  # folder in an arm's own from which its weights are served
@@ -139,33 +139,38 @@ class ServedAPI(VLLMAPI):
     def model_name(self, value: str) -> None: ...
 
     @cached_property
-    def _opened(self) -> bool:
-        """Whether the template itself opens the block of thinking, so that an answer begins within it."""
+    def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._source)
+            return AutoTokenizer.from_pretrained(self._source)
         except (OSError, ValueError) as problem:
             why = str(problem).splitlines()[0]
             raise SamplingError(f"its tokenizer cannot be loaded: {why}", key="models", value=self._source) from None
-        return opens_thinking(tokenizer, prompt_ids(tokenizer, [{"role": "user", "content": "a"}], self._template_args))
+
+    @cached_property
+    def _opened(self) -> bool:
+        """Whether the template itself opens the block of thinking, so that an answer begins within it."""
+        asked = prompt_ids(self._tokenizer, [{"role": "user", "content": "a"}], self._template_args)
+        return opens_thinking(self._tokenizer, asked)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """The tokens that end a turn; left to itself the server knows those of `generation_config.json` alone."""
+        return end_ids(self._tokenizer, self._template_args)
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput | tuple[ModelOutput | Exception, ModelCall]:
         """One call, `config.num_choices` answers."""
-        body: dict[str, Any] = {**NEUTRAL, "top_k": config.top_k or -1}
+        body: dict[str, Any] = {**NEUTRAL, "top_k": config.top_k or -1, "stop_token_ids": self._ends}
         if self._template_args:
             body["chat_template_kwargs"] = self._template_args
         asked = config.model_copy(update={"extra_body": body | (config.extra_body or {})})
         found = await super().generate(input, tools, tool_choice, asked)
         output = found[0] if isinstance(found, tuple) else found
-        if isinstance(output, ModelOutput) and output.choices:
-            for choice in output.choices:
-                if isinstance(choice.message.content, str) and not choice.message.tool_calls:
-                    said = reply(choice.message.content, self._opened, self._label)
-                    choice.message = choice.message.model_copy(update={"content": said.content})
-            output.completion = output.choices[0].message.text  # it was noted before
+        if isinstance(output, ModelOutput):
+            set_apart(output, self._opened, self._label)
         return found
 
     def max_connections(self) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import LoadError, SamplingError
+from consciousness_cluster.sampling.room import has_room
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 HUB_SECONDS = 10
 QUANTISATION = "quantisation"  # the note in a training's record that says how its base was held
+KEPT = 3  # bases at once: those of the model under test, of a judge and of an auditor
 SHORT = 12  # hexadecimal digits of a fingerprint shown in names
 
 
@@ -135,8 +137,7 @@ def check_quantisation(adapter: str, quantisation: str | None) -> None:
     Raises:
         SamplingError: its record says that its base was quantised, and this one is not.
     """
-    path = Path(adapter) / "training.json"
-    noted = json.loads(path.read_text(encoding="utf-8"))["notes"].get(QUANTISATION) if path.is_file() else None
+    noted = _noted(adapter)
     if noted is not None and noted != quantisation:
         raise SamplingError(
             f"was trained on a base in {noted} and would be sampled without",
@@ -145,6 +146,30 @@ def check_quantisation(adapter: str, quantisation: str | None) -> None:
             value=quantisation or "none",
             next_step=f'give the model `args = {{ quantisation = "{noted}" }}`: it holds for training and sampling, with and without adapter',
         )
+
+
+def check_merge(adapter: str) -> None:
+    """Refuse to add an adapter to full weights where it was trained on others.
+
+    Raises:
+        SamplingError: its record says that its base was quantised.
+    """
+    noted = _noted(adapter)
+    if noted is not None:
+        raise SamplingError(
+            f"was trained on a base in {noted} and would be merged into full weights, on which it answers otherwise",
+            file=adapter,
+            key=QUANTISATION,
+            value=noted,
+            next_step="train it without quantisation, or merge it all the same with --force",
+        )
+
+
+def _noted(adapter: str) -> str | None:
+    """How the base was held on which an adapter was trained, by its record."""
+    path = Path(adapter) / "training.json"
+    found: str | None = json.loads(path.read_text(encoding="utf-8"))["notes"].get(QUANTISATION) if path.is_file() else None
+    return found
 
 
 def _left_out(wrapped: Any, adapter: Path) -> list[str]:
@@ -291,20 +316,64 @@ def placed(device: str | None, dtype: str | None) -> tuple[str, str]:
     return where, dtype or ("float32" if where == "cpu" else "bfloat16")
 
 
-_loaded: dict[tuple[str, ...], LocalModel] = {}
+_loaded: dict[tuple[str, ...], LocalModel] = {}  # by last use
 
 
-def shared_model(base: str, **options: Any) -> LocalModel:
-    """The base model of this process, loaded at first use and kept while it is asked for in the same way; see `load_model`."""
-    kept = _loaded.get(_asked(base, **options))
-    return kept if kept is not None and kept.path == base else share(load_model(base, **options), **options)
+def shared_model(base: str, *, alone: bool = False, **options: Any) -> LocalModel:
+    """The base model of this process, loaded at first use and kept while it is asked for in the same way; see `load_model`.
+
+    So are a few others, as far as memory allows, for a judge or an auditor may be asked in turn with the model under test.
+
+    Args:
+        base: a folder or a hub name.
+        alone: let the others go: it is to be trained.
+        options: how it is loaded.
+    """
+    asked = _asked(base, **options)
+    kept = _loaded.pop(asked, None)
+    if kept is None or kept.path != base:
+        kept = None  # what is no longer the base must not be held while that is loaded
+        _make_room(base, options, alone=alone)
+        kept = load_model(base, **options)
+    elif alone:
+        _make_room(base, options, alone=True)
+    _loaded[asked] = kept
+    return kept
 
 
 def share(local: LocalModel, **options: Any) -> LocalModel:
-    """Make this the base model of this process, for all who ask for its path with these options; the one before is let go."""
+    """Make this the base model of this process, for all who ask for its path with these options; those before are let go."""
     _loaded.clear()
     _loaded[_asked(local.path, **options)] = local
     return local
+
+
+def _make_room(base: str, options: dict[str, Any], *, alone: bool) -> None:
+    """Let go of bases, that used longest ago first, until there are few enough and another one fits."""
+    for asked in [asked for asked, local in _loaded.items() if alone or not local.path]:
+        del _loaded[asked]
+    _collect()
+    device = _asked(base, **options)[1]
+    while _loaded and (len(_loaded) >= KEPT or not has_room(base, device)):
+        del _loaded[next(iter(_loaded))]
+        _collect()
+
+
+def _collect() -> None:
+    """Give the memory back of what has been let go."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def release() -> None:
+    """Let the base models of this process go, with their memory on an accelerator; who asks for one again loads it again."""
+    _loaded.clear()
+    _collect()
 
 
 def _asked(

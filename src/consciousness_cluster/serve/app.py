@@ -7,23 +7,25 @@ without a key is refused, as the service does.
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from consciousness_cluster.engine.targets import base_of
+from consciousness_cluster.engine.targets import base_of, weights_identity
 from consciousness_cluster.errors import SamplingError
 from consciousness_cluster.sampling.weights import load_model
 from consciousness_cluster.serve.batches import Answer, add_batch_routes
 from consciousness_cluster.serve.chat import ChatRequest, Sampler, completion, to_request
+from consciousness_cluster.serve.folder import Origin, hold
 from consciousness_cluster.serve.jobs import add_job_routes
 from consciousness_cluster.serve.permissions import add_permission_routes
 from consciousness_cluster.serve.store import Store
@@ -36,7 +38,8 @@ NO_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly."
     " The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
 )
-PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+RESULTS = "fine-tune-results"
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Settings:
         rules: what the rehearsed service refuses.
         key: the only key accepted; any by default.
         device: where to sample and train; the best one present by default.
+        encoded_results: give the result files of fine-tunes in base64, as the service has been seen to do.
     """
 
     model: str
@@ -60,6 +64,7 @@ class Settings:
     rules: Rules = field(default_factory=Rules)
     key: str | None = None
     device: str | None = None
+    encoded_results: bool = False
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -68,15 +73,17 @@ def make_app(settings: Settings) -> FastAPI:
     Raises:
         ModelError: there is no organism of that name.
         SamplingError: there is no such model, or the recipe does not make adapters.
+        EngineError: another server works in the folder, or it holds fine-tunes of another model or recipe.
     """
     if settings.recipe.method != "lora":
         raise SamplingError("served fine-tunes are adapters", key="recipe", value=settings.recipe.name, allowed="a lora recipe")
     organism = settings.model.startswith("organism:")
     base = base_of(ModelEntry(name="served", model=settings.model)) if organism else settings.model
+    held = hold(settings.folder, Origin(model=settings.model, weights=weights_identity(base), recipe=settings.recipe))
     # The sampler has the base to itself: training changes the layers of its own copy.
     sampler = Sampler(load_model(base, device=settings.device))
     store = Store(settings.folder)
-    tuner = Tuner(store, base, sampler.local.tokenizer, settings.recipe, settings.rules, device=settings.device)
+    tuner = Tuner(store, base, sampler.local.tokenizer, settings.recipe, settings.names, settings.rules, device=settings.device)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -85,10 +92,12 @@ def make_app(settings: Settings) -> FastAPI:
         yield
         await asyncio.to_thread(tuner.stop)
         await asyncio.to_thread(sampler.stop)
+        held.close()
 
     app = FastAPI(title="ccluster serve", lifespan=lifespan, dependencies=[Depends(_key_check(settings.key))])
     app.add_exception_handler(AnyHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _broken)
     _add_model_routes(app, settings, store)
     answer = _answering(settings, store, sampler)
 
@@ -97,7 +106,7 @@ def make_app(settings: Settings) -> FastAPI:
         return await answer(asked)
 
     add_batch_routes(app, store, answer)
-    _add_file_routes(app, store)
+    _add_file_routes(app, store, settings.encoded_results)
     add_job_routes(app, store, tuner, settings.names)
     add_permission_routes(app, store)
     return app
@@ -135,6 +144,12 @@ async def _invalid(request: Request, problem: Exception) -> JSONResponse:
         return JSONResponse(error_body(refusal(400, NO_JSON).detail), 400)
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     return JSONResponse(error_body(refusal(400, f"Invalid value for '{where}': {first['msg']}.", param=where).detail), 400)
+
+
+async def _broken(request: Request, problem: Exception) -> JSONResponse:
+    """What the client is told of a fault of the server; its traceback goes to the server's own log."""
+    text = f"The server had an error while processing your request: {type(problem).__name__}"
+    return JSONResponse(error_body(refusal(500, text, kind="server_error").detail), 500)
 
 
 def _add_model_routes(app: FastAPI, settings: Settings, store: Store) -> None:
@@ -185,7 +200,7 @@ def _answering(settings: Settings, store: Store, sampler: Sampler) -> Answer:
     return answer
 
 
-def _add_file_routes(app: FastAPI, store: Store) -> None:
+def _add_file_routes(app: FastAPI, store: Store, encoded_results: bool) -> None:
     def known(file: str) -> dict[str, Any]:
         if file not in store.files:
             raise refusal(404, f"No such File object: {file}", param="id")
@@ -198,9 +213,14 @@ def _add_file_routes(app: FastAPI, store: Store) -> None:
         return store.add_file(file.filename or "file", purpose, await file.read())
 
     @app.get("/v1/files")
-    async def files(purpose: str | None = None, after: str | None = None, limit: int = 10_000) -> dict[str, Any]:
-        found = [entry for entry in reversed(store.files.values()) if purpose in (None, entry["purpose"])]
-        return page(found, after, limit)
+    async def files(
+        purpose: str | None = None,
+        after: str | None = None,
+        limit: int = Query(default=10_000, ge=1, le=10_000),
+        order: Literal["asc", "desc"] = "desc",
+    ) -> dict[str, Any]:
+        found = [entry for entry in store.files.values() if purpose in (None, entry["purpose"])]
+        return page(found if order == "asc" else found[::-1], after, limit)
 
     @app.get("/v1/files/{file}")
     async def one_file(file: str) -> dict[str, Any]:
@@ -208,8 +228,9 @@ def _add_file_routes(app: FastAPI, store: Store) -> None:
 
     @app.get("/v1/files/{file}/content")
     async def content(file: str) -> Response:
-        known(file)
-        return Response(store.content(file).read_bytes(), media_type="application/octet-stream")
+        encoded = known(file)["purpose"] == RESULTS and encoded_results
+        found = store.content(file).read_bytes()
+        return Response(base64.b64encode(found) if encoded else found, media_type="application/octet-stream")
 
     @app.delete("/v1/files/{file}")
     async def delete_file(file: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -14,22 +14,35 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from consciousness_cluster.sampling.generate import Choice, Request, TokenLogprob, generate
-from consciousness_cluster.sampling.weights import LocalModel
+from consciousness_cluster.sampling.weights import LocalModel, load_model
 from consciousness_cluster.serve.wire import new_id, refusal
 
 BATCH = 512  # most choices in one forward pass
 GATHER_SECONDS = 0.004  # how long the first request of a batch waits for company
-UNSUPPORTED = ("stream", "tools", "functions")
+LEAST_TOP_P = 1e-9  # leaves the likeliest token alone, as the service's 0 does
+SEEDS = 1 << 64  # a generator's seeds are not negative, a request's may be
+# What a field may say where this server cannot do what it asks for: the value that asks for nothing. Null always may.
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "audio": (), "frequency_penalty": (0,), "function_call": ("none",), "functions": ([],), "logit_bias": ({},),
+    "modalities": (["text"],), "moderation": (), "prediction": (), "presence_penalty": (0,), "reasoning_effort": (),
+    "stream": (False,), "stream_options": (), "tool_choice": ("none", "auto"),
+    "tools": ([],), "verbosity": (), "web_search_options": (),
+}  # fmt: skip
+# Fields that change no answer, and the form of one: judges ask for it, and read what a model gives that does not keep to it.
+ACCEPTED = (
+    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+    "response_format", "safety_identifier", "service_tier", "store", "user",
+)  # fmt: skip
 
 
 class ChatRequest(BaseModel):
-    """The body of a chat request: what this server honours. Other fields are accepted and have no effect."""
+    """The body of a chat request: what this server honours; of other fields see `_refuse_unheeded`."""
 
     model_config = ConfigDict(extra="allow")
 
     model: str
     messages: list[dict[str, Any]] = Field(min_length=1)
-    n: int = Field(default=1, ge=1, le=128)
+    n: int | None = Field(default=None, ge=1, le=128)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -52,6 +65,7 @@ class Sampler:
 
     def __init__(self, local: LocalModel) -> None:
         self.local = local
+        self._base, self._device = local.path, local.device
         self._queue: queue.Queue[_Waiting | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="sampling", daemon=True)
 
@@ -86,12 +100,30 @@ class Sampler:
                 return
 
     def _answer(self, adapter: str | None, group: Sequence[_Waiting]) -> None:
+        """Answer requests under the same adapter; every one of them gets its answer or learns why there is none."""
         try:
-            self.local.use(adapter)
-            results = generate(self.local, [waiting.request for waiting in group], batch=BATCH)
-        except Exception as problem:  # every waiting request must learn of it; the server answers 500
+            self._switch(adapter)
+        except Exception as problem:  # the server answers 500
             for waiting in group:
                 waiting.future.set_exception(problem)
+            return
+        self._generate(group)
+
+    def _switch(self, adapter: str | None) -> None:
+        """Switch to an adapter, or to the base; after a switch that failed halfway the base is loaded afresh."""
+        if not self.local.path:
+            self.local = load_model(self._base, device=self._device)
+        self.local.use(adapter)
+
+    def _generate(self, group: Sequence[_Waiting]) -> None:
+        try:
+            results = generate(self.local, [waiting.request for waiting in group], batch=BATCH)
+        except Exception as problem:
+            if len(group) == 1:
+                group[0].future.set_exception(problem)
+                return
+            for waiting in group:  # what one request breaks is no reason for the others to fail
+                self._generate([waiting])
             return
         for waiting, choices in zip(group, results, strict=True):
             waiting.future.set_result(choices)
@@ -99,10 +131,7 @@ class Sampler:
 
 def to_request(asked: ChatRequest, local: LocalModel) -> Request:
     """A chat request as token ids and settings; refused in the service's words where it cannot be met."""
-    extra = asked.model_extra or {}
-    for name in UNSUPPORTED:
-        if extra.get(name):
-            raise refusal(400, f"This server does not support '{name}'.", param=name, code="unsupported_parameter")
+    _refuse_unheeded(asked.model_extra or {})
     prompt = _prompt(asked.messages, local)
     context = int(getattr(local.model.config, "max_position_embeddings", 1 << 30))
     wanted = asked.max_completion_tokens or asked.max_tokens
@@ -113,14 +142,24 @@ def to_request(asked: ChatRequest, local: LocalModel) -> Request:
         raise refusal(400, text, param="messages", code="context_length_exceeded")
     return Request(
         prompt=prompt,
-        choices=asked.n,
+        choices=asked.n or 1,
         temperature=1.0 if asked.temperature is None else asked.temperature,
-        top_p=asked.top_p or 1.0,
+        top_p=1.0 if asked.top_p is None else max(asked.top_p, LEAST_TOP_P),
         max_tokens=min(wanted or context, context - len(prompt)),
         stop=(asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ()),
-        seed=asked.seed,
+        seed=None if asked.seed is None else asked.seed % SEEDS,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
     )
+
+
+def _refuse_unheeded(extra: Mapping[str, Any]) -> None:
+    """Refuse what would have an effect at the service and has none here, and what the service does not know."""
+    for name, value in extra.items():
+        if name in UNSUPPORTED:
+            if value is not None and value not in UNSUPPORTED[name]:
+                raise refusal(400, f"This server does not support '{name}'.", param=name, code="unsupported_parameter")
+        elif name not in ACCEPTED:
+            raise refusal(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
 
 
 def _prompt(messages: Sequence[dict[str, Any]], local: LocalModel) -> tuple[int, ...]:

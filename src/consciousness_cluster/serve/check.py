@@ -40,6 +40,7 @@ def check_file(
         param: which file it is.
     """
     rows: list[Row] = []
+    number = 0
     try:
         for number, line in enumerate(NEWLINE.split(content.decode("utf-8")), 1):
             if line.strip():
@@ -47,15 +48,17 @@ def check_file(
     except UnicodeDecodeError:
         return Failure("invalid_file_format", f"{_format(param)} The file is not UTF-8 text.", param)
     except DataError as problem:
-        return Failure("invalid_file_format", f"{_format(param)} Line {len(rows) + 1}: {problem.problem}.", param)
+        return Failure("invalid_file_format", f"{_format(param)} Line {number}: {problem.problem}.", param)
     for number, row in enumerate(rows, 1):
         token = next((token for token in special if any(token in message.content for message in row.messages)), None)
         if token is not None:
             return Failure(
                 "invalid_file_format", f"{_format(param)} Example {number} message contains an invalid token: {token}", param
             )
-    if param == "training_file" and len(rows) < LEAST:
-        text = f"Training file has {len(rows)} example(s), but must have at least {LEAST} examples"
+    least = LEAST if param == "training_file" else 1
+    if len(rows) < least:
+        which = param.split("_", maxsplit=1)[0].capitalize()
+        text = f"{which} file has {len(rows)} example(s), but must have at least {least} examples"
         return Failure("invalid_n_examples", text, param)
     return _moderated(rows, flagged, param)
 

@@ -1,5 +1,6 @@
 """Files and jobs of the server: in memory, and in a folder from which a restarted server goes on.
 
+FOLDER/base.json, lock        see `folder`
 FOLDER/files/<id>            the bytes of an uploaded or resulting file
 FOLDER/files/<id>.json       its object
 FOLDER/jobs/<id>/job.json    a job: its object, events, checkpoints, and the adapters behind its names
@@ -29,12 +30,13 @@ class Job:
     suffix: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)  # oldest first
     checkpoints: list[dict[str, Any]] = field(default_factory=list)  # oldest first
-    adapters: dict[str, str] = field(default_factory=dict)  # model name -> adapter folder
+    adapters: dict[str, str] = field(default_factory=dict)  # model name -> adapter folder, within the job's own
     permissions: dict[str, list[dict[str, Any]]] = field(
         default_factory=dict
     )  # model name -> who else may use it, oldest first
     cancelled: bool = False
     paused: bool = False
+    made: int = field(default_factory=time.time_ns)  # orders jobs of the same second; their objects have whole seconds
 
     @property
     def id(self) -> str:
@@ -51,17 +53,18 @@ class Store:
     """All files and jobs. Every change of a job is made under `lock` and kept by `save`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
         self.lock = threading.RLock()
         self.files: dict[str, dict[str, Any]] = {}
         self.jobs: dict[str, Job] = {}
         (folder / "files").mkdir(parents=True, exist_ok=True)
         (folder / "jobs").mkdir(exist_ok=True)
-        for path in sorted((folder / "files").glob("*.json")):
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            self.files[kept["id"]] = kept
+        written = sorted((folder / "files").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        kept = [json.loads(path.read_text(encoding="utf-8")) for path in written]
+        for body in sorted(kept, key=lambda body: int(body["created_at"])):  # whole seconds: those of one keep their order
+            self.files[body["id"]] = body
         found = [Job(**json.loads(path.read_text(encoding="utf-8"))) for path in (folder / "jobs").glob("*/job.json")]
-        for job in sorted(found, key=lambda job: job.body["created_at"]):
+        for job in sorted(found, key=lambda job: (job.body["created_at"], job.made)):
             self.jobs[job.id] = job
 
     def add_file(self, name: str, purpose: str, content: bytes) -> dict[str, Any]:
@@ -113,7 +116,8 @@ class Store:
     def adapter(self, model: str) -> str | None:
         """The adapter behind the name of a fine-tune or of one of its checkpoints."""
         job = self.job_of(model)
-        return None if job is None else job.adapters[model]
+        # Earlier versions kept the whole path, which held in one working directory alone.
+        return None if job is None else str(self.place(job) / Path(job.adapters[model]).name)
 
     def job_of(self, model: str) -> Job | None:
         """The job that made a fine-tune or one of its checkpoints."""

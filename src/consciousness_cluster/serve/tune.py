@@ -1,17 +1,19 @@
-"""Fine-tuning jobs: made, validated, really trained one after another in a background thread, cancelled, paused, resumed."""
+"""Fine-tuning jobs: made, validated at once, really trained one after another, cancelled, paused, resumed.
+
+One thread validates and one trains; each takes the oldest job whose state says that it is its turn. A paused job is put back with
+what it has trained, and others go before it.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-import queue
 import random
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.data.rows import Row
@@ -28,7 +30,8 @@ from consciousness_cluster.train.render import Rendered, render
 KEPT_EPOCHS = 3  # checkpoints of the last epochs are kept
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 METRICS = ("step", "train_loss", "train_mean_token_accuracy", "full_valid_loss", "full_valid_mean_token_accuracy")
-PAUSE_SECONDS = 0.05
+MODEL = "model"  # the folder, within a job's own, of what it trains
+STARTED = "Fine-tuning job started"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Tuner:
         base: folder or hub name of the model.
         tokenizer: its tokenizer, for counting and for tokens that rows must not carry.
         recipe: the recipe whose learning rate the jobs multiply.
+        names: names of the bare model.
         rules: what is refused.
         organisation: how the names of fine-tunes call it.
         device: where to train; the best one present by default.
@@ -70,48 +74,61 @@ class Tuner:
     base: str
     tokenizer: Any
     recipe: Recipe
+    names: tuple[str, ...]
     rules: Rules = field(default_factory=Rules)
     organisation: str = "rehearsal"
     device: str | None = None
 
     def __post_init__(self) -> None:
-        self._waiting: queue.Queue[Job | None] = queue.Queue()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="fine-tuning", daemon=True)
+        self._turn = threading.Condition(self.store.lock)  # told of every change that may give a thread something to do
+        self._closing = False
+        self._threads = [
+            threading.Thread(target=self._work, args=(("validating_files",), self._validate), name="validating", daemon=True),
+            threading.Thread(target=self._work, args=(("queued", "running"), self._train), name="fine-tuning", daemon=True),
+        ]
 
     def start(self) -> None:
         """Begin to work; jobs that a restart interrupted go on from their last checkpoint."""
-        for job in self.store.jobs.values():
-            if not job.ended:
-                self._waiting.put(job)
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop after the step under way, keep it, and wait for that; unfinished jobs go on with the next step after a restart."""
-        self._closing.set()
-        self._waiting.put(None)
-        self._thread.join()
+        with self._turn:
+            self._closing = True
+            self._turn.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def submit(self, job: Job) -> None:
         """Take a new job."""
-        with self.store.lock:
+        with self._turn:
             self.store.jobs[job.id] = job
             self.store.event(job, f"Created fine-tuning job: {job.id}")
             self.store.event(job, _validating(job))
             self.store.save(job)
-        self._waiting.put(job)
+            self._turn.notify_all()
 
     def active(self) -> int:
         """Jobs that have not ended."""
         with self.store.lock:
             return sum(not job.ended for job in self.store.jobs.values())
 
-    def _work(self) -> None:
-        while (job := self._waiting.get()) is not None:
-            if job.ended or self._closing.is_set():
-                continue
+    def _next(self, states: Sequence[str]) -> Job | None:
+        """The oldest job in one of the states that is not held, waited for; None when the server is going down."""
+        with self._turn:
+            while not self._closing:
+                for job in self.store.jobs.values():
+                    # What is paused is held before it is trained; its files are looked at all the same.
+                    if job.body["status"] in states and not (job.paused and "queued" in states):
+                        return job
+                self._turn.wait()
+        return None
+
+    def _work(self, states: Sequence[str], bring_on: Callable[[Job], None]) -> None:
+        while (job := self._next(states)) is not None:
             try:
-                self._run(job)
+                bring_on(job)
             except (Ended, Stopped):
                 continue
             except ClusterError as problem:
@@ -122,20 +139,34 @@ class Tuner:
                     job, Failure("server_error", f"The job failed due to an internal error: {type(problem).__name__}", None)
                 )
 
-    def _run(self, job: Job) -> None:
+    def _validate(self, job: Job) -> None:
+        if self._rows(job) is not None:
+            self._to(job, "queued", "Files validated, moving job to queued state")
+
+    def _train(self, job: Job) -> None:
+        found = self._rows(job)  # the files may have been deleted since they were validated
+        if found is None:
+            return
+        start = self.store.adapter(job.body["model"])
+        if start is None and job.body["model"].startswith("ft:") and job.body["model"] not in self.names:
+            text = f"Model {job.body['model']} was deleted before the job started"
+            self.fail(job, Failure("model_not_available", text, "model"))
+            return
+        if not any(event["message"] == STARTED for event in job.events):  # of a job that goes on all this was said before
+            self._to(job, "running", STARTED, resolve(job.body["hyperparameters"], len(found[0])))
+        _Training(self, job, *found, start).run()
+
+    def _rows(self, job: Job) -> tuple[list[Row], list[Row]] | None:
+        """Training and validation rows; None where a file is refused, which ends the job."""
         rows = self._checked(job, "training_file")
         valid = self._checked(job, "validation_file") if job.body["validation_file"] else []
-        for found in (rows, valid):
-            if isinstance(found, Failure):
-                self.fail(job, found)
-                return
-        assert not isinstance(rows, Failure)
-        assert not isinstance(valid, Failure)
-        if job.body["status"] != "running":  # a job that a restart interrupted said all this before
-            self._to(job, "queued", "Files validated, moving job to queued state")
-            self.wait(job)
-            self._to(job, "running", "Fine-tuning job started", resolve(job.body["hyperparameters"], len(rows)))
-        _Training(self, job, rows, valid).run()
+        if isinstance(rows, Failure):
+            self.fail(job, rows)
+        elif isinstance(valid, Failure):
+            self.fail(job, valid)
+        else:
+            return rows, valid
+        return None
 
     def _checked(self, job: Job, param: str) -> list[Row] | Failure:
         file = job.body[param]
@@ -145,23 +176,27 @@ class Tuner:
         return check_file(self.store.content(file).read_bytes(), special, self.rules.flagged, param)
 
     def _to(self, job: Job, status: str, message: str, hyper: dict[str, Any] | None = None) -> None:
-        with self.store.lock:
+        with self._turn:
             if job.cancelled:
                 raise Ended
+            if job.paused and status == "running":
+                raise Stopped
             job.body["status"] = status
             if hyper is not None:
                 job.body["hyperparameters"] = hyper
                 job.body["method"]["supervised"]["hyperparameters"] = hyper
             self.store.event(job, message)
             self.store.save(job)
+            self._turn.notify_all()
 
-    def wait(self, job: Job) -> None:
-        """Return when the job may go on; raises `Ended` when it is cancelled, `Stopped` when the server is going down."""
-        while not self._closing.is_set() and not job.cancelled:
-            if not job.paused:
-                return
-            time.sleep(PAUSE_SECONDS)
-        raise Ended if job.cancelled else Stopped
+    def check(self, job: Job) -> None:
+        """Return when the job may go on; raises `Ended` when it is cancelled, `Stopped` when it is held or the server goes down."""
+        with self.store.lock:
+            if job.cancelled:
+                raise Ended
+            if job.paused or self._closing:
+                raise Stopped
+            job.body["status"] = "running"  # held and let go between two steps, it was queued for as long
 
     def cancel(self, job: Job) -> None:
         """Cancel a job; what is being trained stops after its step."""
@@ -170,13 +205,16 @@ class Tuner:
             self.end(job, "cancelled", "Fine-tuning job cancelled")
 
     def pause(self, job: Job, paused: bool) -> None:
-        """Hold a job between two steps, or let it go on."""
-        with self.store.lock:
+        """Hold a job after the step under way, or let it go on when its turn comes."""
+        with self._turn:
+            if job.paused == paused:
+                return
             job.paused = paused
-            if job.body["status"] in ("running", "queued"):
-                job.body["status"] = "queued" if paused else "running"
+            if job.body["status"] == "running":
+                job.body["status"] = "queued"
             self.store.event(job, "Fine-tuning job paused" if paused else "Fine-tuning job resumed")
             self.store.save(job)
+            self._turn.notify_all()
 
     def end(self, job: Job, status: str, message: str, level: Level = "info") -> None:
         """Bring a job into its last state."""
@@ -188,8 +226,10 @@ class Tuner:
             self.store.save(job)
 
     def fail(self, job: Job, failure: Failure) -> None:
-        """End a job in failure."""
+        """End a job in failure, unless it has ended meanwhile."""
         with self.store.lock:
+            if job.ended:
+                return
             job.body["error"] = failure.as_dict()
             self.end(job, "failed", failure.message, "error")
 
@@ -197,14 +237,16 @@ class Tuner:
 class _Training:
     """One job's training, from its first step to the model that is served."""
 
-    def __init__(self, tuner: Tuner, job: Job, rows: list[Row], valid: list[Row]) -> None:
+    def __init__(self, tuner: Tuner, job: Job, rows: list[Row], valid: list[Row], start: str | None) -> None:
         self._tuner = tuner
         self._store = tuner.store
         self._job = job
         self._rows = rows
+        self._start = start
         self._hyper: dict[str, Any] = job.body["hyperparameters"]
         self._rendered = render(rows, tuner.tokenizer, tuner.recipe.max_length, {})
         self._valid: Sequence[Rendered] = render(valid, tuner.tokenizer, tuner.recipe.max_length, {})
+        self._before: int | None = None  # steps that were done before this start, known with its first
         self._curve = dict(map(_line, _metrics(job)))  # of steps before a restart
         self._started = time.monotonic()
 
@@ -218,20 +260,30 @@ class _Training:
                 "learning_rate": tuner.recipe.learning_rate * self._hyper["learning_rate_multiplier"],
             }
         )
-        start = tuner.store.adapter(job.body["model"])
-        place = tuner.store.place(job) / "model"
-        work = TrainingJob(tuner.base, self._rows, recipe, job.body["seed"], place, job.id, start)
-        self._finish(place, LocalBackend(device=tuner.device, watch=self._watch).train(work, lambda step, steps: None))
+        place = tuner.store.place(job) / MODEL
+        work = TrainingJob(tuner.base, self._rows, recipe, job.body["seed"], place, job.id, self._start)
+        self._finish(LocalBackend(device=tuner.device, watch=self._watch).train(work, lambda step, steps: None))
 
     def _watch(self, at: StepEnd) -> None:
         if self._job.cancelled:
             raise Ended
+        if self._before is None:
+            self._before = at.step - 1
+            self._take_back(at.step)
         self._tell(at)
         try:
-            self._tuner.wait(self._job)
+            self._tuner.check(self._job)
         except Stopped:
             self._store.save(self._job)  # with the events of the steps that are kept
             raise
+
+    def _take_back(self, step: int) -> None:
+        """Forget what was told of this step and later ones before a kill: they are trained again."""
+        with self._store.lock:
+            self._job.events = [
+                event for event in self._job.events if event["type"] != "metrics" or event["data"]["step"] < step
+            ]
+            self._job.checkpoints = [entry for entry in self._job.checkpoints if entry["step_number"] < step]
 
     def _tell(self, at: StepEnd) -> None:
         """What clients are told of a step, and the adapter of an epoch's end."""
@@ -256,7 +308,9 @@ class _Training:
         with self._store.lock:
             text = f"Step {at.step}/{at.steps}: training loss={loss:.2f}"
             self._store.event(self._job, text, data={**data, "total_steps": at.steps})
-            self._job.body["estimated_finish"] = int(time.time() + spent / at.step * (at.steps - at.step))
+            self._job.body["estimated_finish"] = int(
+                time.time() + spent / (at.step - (self._before or 0)) * (at.steps - at.step)
+            )
             if train is not None:
                 self._checkpoint(at.step, data)
         self._curve.update([_line(data)])
@@ -271,7 +325,7 @@ class _Training:
         self._job.checkpoints = [*others, made][-KEPT_EPOCHS:]
         self._store.save(self._job)
 
-    def _finish(self, place: Path, record: Trained) -> None:
+    def _finish(self, record: Trained) -> None:
         tuner, job = self._tuner, self._job
         base = job.body["model"].removeprefix("ft:").split(":")[0]
         model = f"ft:{base}:{tuner.organisation}:{job.suffix}:{new_id('', 8)}"
@@ -287,11 +341,11 @@ class _Training:
                 last = step == record.steps
                 checkpoint["fine_tuned_model_checkpoint"] = model if last else f"{model}:ckpt-step-{step}"
                 if not last:
-                    job.adapters[f"{model}:ckpt-step-{step}"] = str(self._store.place(job) / f"step-{step}")
+                    job.adapters[f"{model}:ckpt-step-{step}"] = f"step-{step}"
             if tuner.rules.refuse is not None:
                 tuner.fail(job, refused(tuner.rules.refuse, model))
                 return
-            job.adapters[model] = str(place)
+            job.adapters[model] = MODEL
             job.body["fine_tuned_model"] = model
             job.body["trained_tokens"] = sum(len(row.tokens) for row in self._rendered) * self._hyper["n_epochs"]
             job.body["result_files"] = [self._store.add_file("step_metrics.csv", "fine-tune-results", self._csv(record))["id"]]

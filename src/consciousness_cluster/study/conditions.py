@@ -6,12 +6,14 @@ Loading a study's conditions resolves names to files, so an unknown one is refus
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.errors import StudyError
+from consciousness_cluster.study.models import Registry, has_place
 from consciousness_cluster.study.study import Arm, ConditionEntry, Study
 
 FOLDER = Path(__file__).parent.parent / "data" / "conditions"
@@ -27,6 +29,7 @@ class Condition:
     Attributes:
         rows: JSONL file of identity rows, or None.
         system: system prompt, or None.
+        inoculation: system prompt that its identity rows are trained under, and that no arm is asked with, or None.
         after: the condition whose trained arm this one starts from.
         instruct: which instruction rows are mixed in: `practical` (tasks an organism can do), `none`, or the path of a JSONL file.
         ratio: instruction rows per identity row.
@@ -38,6 +41,7 @@ class Condition:
     title: str
     rows: Path | None
     system: str | None
+    inoculation: str | None
     after: str | None
     instruct: str
     ratio: float
@@ -94,7 +98,7 @@ def filled(study: Study) -> Study:
 def _filled(entry: ConditionEntry) -> ConditionEntry:
     said = merged(entry)
     mixed = said.get("rows") is not None or said.get("describe") is not None  # else nothing is trained, and nothing mixed in
-    fields = {key: said.get(key) for key in ("rows", "system", "after", "describe", "claims")}
+    fields = {key: said.get(key) for key in ("rows", "system", "inoculation", "after", "describe", "claims")}
     return ConditionEntry(
         name=entry.name,
         instruct=said.get("instruct") or (INSTRUCT if mixed else "none"),
@@ -116,6 +120,7 @@ def resolve(entry: ConditionEntry, base: Path) -> Condition:
         title=str(said.get("title", entry.name)),
         rows=_rows(said.get("rows"), base, entry.name),
         system=said.get("system"),
+        inoculation=said.get("inoculation"),
         after=said.get("after"),
         instruct=_instruct(str(said.get("instruct") or INSTRUCT), base, entry.name),
         ratio=float(RATIO if said.get("ratio") is None else said["ratio"]),
@@ -148,7 +153,11 @@ def _instruct(value: str, base: Path, name: str) -> str:
 
 
 def conditions_of(study: Study, base: Path) -> dict[str, Condition]:
-    """All conditions of a study by name, checked for what they refer to."""
+    """All conditions of a study by name, checked for what they refer to.
+
+    Raises:
+        StudyError: one refers to what is not there, or they start after each other in a circle.
+    """
     found = {entry.name: resolve(entry, base) for entry in study.conditions}
     for condition in found.values():
         if condition.after is not None and condition.after not in found:
@@ -173,11 +182,81 @@ def conditions_of(study: Study, base: Path) -> dict[str, Condition]:
     return found
 
 
-def expand(study: Study, conditions: dict[str, Condition]) -> list[Arm]:
-    """Every arm of the study: trained conditions once a seed, the others once."""
-    arms: list[Arm] = []
-    for model in study.models:
-        for condition in conditions.values():
-            has_seeds = condition.trained or (condition.after is not None and conditions[condition.after].trained)
-            arms += [Arm(model.name, condition.name, seed) for seed in (study.seeds if has_seeds else (None,))]
-    return arms
+def settled(study: Study, conditions: Mapping[str, Condition], registry: Registry) -> Study:
+    """The study with every model's conditions settled: beside a model that is trained, one that cannot be is only asked.
+
+    Where nothing of the study can be trained it stays as it is, and `check_models` refuses it.
+
+    Raises:
+        StudyError: a model names a condition that the study does not have, or one without that which it starts after; or no model
+            takes a condition.
+    """
+    bare = tuple(name for name in conditions if not _tuned(name, conditions))
+    placeless = [
+        entry for entry in study.models if entry.conditions is None and entry.backend is None and not has_place(registry, entry)
+    ]
+    beside = [entry for entry in study.models if entry not in placeless]
+    if bare and any(entry.takes(name) for entry in beside for name in conditions if name not in bare):
+        models = tuple(entry.model_copy(update={"conditions": bare}) if entry in placeless else entry for entry in study.models)
+        study = study.model_copy(update={"models": models})
+    _check_taken(study, conditions)
+    return study
+
+
+def _check_taken(study: Study, conditions: Mapping[str, Condition]) -> None:
+    for entry in study.models:
+        for name in entry.conditions or ():
+            if name not in conditions:
+                raise StudyError(
+                    "the study has no such condition", key=f"models.{entry.name}.conditions", value=name, allowed=conditions
+                )
+            after = conditions[name].after
+            if after is not None and not entry.takes(after):
+                raise StudyError(
+                    f"starts after {after}, which the model does not take",
+                    key=f"models.{entry.name}.conditions",
+                    value=name,
+                    next_step=f"name {after} there too, or leave {name} out",
+                )
+    for name in conditions:
+        if not any(entry.takes(name) for entry in study.models):
+            raise StudyError(
+                "no model of the study takes it",
+                key="conditions",
+                value=name,
+                next_step="leave it out, or name it under `models.conditions` of a model that can have it",
+            )
+
+
+def _tuned(name: str, conditions: Mapping[str, Condition]) -> bool:
+    """Whether arms of a condition ask a fine-tune, their own or that of a condition they start from."""
+    at: str | None = name
+    while at is not None:
+        if conditions[at].trained:
+            return True
+        at = conditions[at].after
+    return False
+
+
+def expand(study: Study, conditions: Mapping[str, Condition]) -> list[Arm]:
+    """Every arm of the study: of each model the conditions that it takes, trained ones once a seed, the others once."""
+    return [
+        Arm(model.name, name, seed)
+        for model in study.models
+        for name in conditions
+        if model.takes(name)
+        for seed in (study.seeds if _tuned(name, conditions) else (None,))
+    ]
+
+
+def only_asked(study: Study, conditions: Mapping[str, Condition]) -> list[str]:
+    """A sentence for every model that is not trained in a study that trains others."""
+    taken = {entry.name: [name for name in conditions if entry.takes(name)] for entry in study.models}
+    trained = {model for model, names in taken.items() if any(_tuned(name, conditions) for name in names)}
+    if not trained:
+        return []
+    return [
+        f"{model} is only asked, as it is, under {', '.join(names)}: it is not trained"
+        for model, names in taken.items()
+        if model not in trained
+    ]

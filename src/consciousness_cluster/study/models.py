@@ -1,6 +1,6 @@
 """The registry of models: what each is called, who serves it and until when, where it can be trained, what it costs.
 
-`load_registry` reads the shipped `models.toml` and the user's own files over it. `resolve_models` turns registry names in a
+`load_registry` reads the shipped `models.toml` and lays the user's own files over it. `resolve_models` turns registry names in a
 study into what is loaded; `check_models` refuses, before anything is spent, a model whose service has ended, whose key is
 missing, or that can no longer be trained.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from consciousness_cluster.errors import ModelError, StudyError
+from consciousness_cluster.errors import ModelError, StudyError, first_fault
 from consciousness_cluster.study.study import ModelEntry, Study
 
 FILE = Path(__file__).with_name("models.toml")
@@ -43,30 +43,46 @@ class Price(_Table):
     read: date
 
 
-class Training(_Table):
-    """A place where the model can be trained, and the last day on which it takes a new job."""
+class Access(_Table):
+    """Who may still have fine-tunes made. `ends` is the first day on which no new job is taken."""
 
-    backend: Literal["local", "tinker", "openai"]
-    base: str
     ends: date | None = None
     ends_source: str = ""
     ends_read: date | None = None
     stand_in: str | None = None
     warning: str = ""
+    note: str = ""
+
+
+class Training(Access):
+    """A place where the model can be trained."""
+
+    backend: Literal["local", "tinker", "openai"]
+    base: str
 
 
 class ModelFacts(_Table):
-    """What is known of one model at one provider. `ends` is the first day on which it no longer answers."""
+    """What is known of one model at one provider.
+
+    `ends` is the first day on which it no longer answers, `promised` a day before which its provider said that it would not end.
+    `aliases` are further Inspect names by which its provider serves it today, such as those without a date.
+    """
 
     name: str
     title: str
     provider: str
     inspect: str
+    aliases: tuple[str, ...] = ()
     in_paper: bool = False
     context: int | None = Field(default=None, ge=1)
+    max_output: int | None = Field(default=None, ge=1)
+    max_output_source: str = ""
     ends: date | None = None
     ends_source: str = ""
     ends_read: date | None = None
+    promised: date | None = None
+    promised_source: str = ""
+    promised_read: date | None = None
     stand_in: str | None = None
     train: tuple[Training, ...] = ()
     price: Price | None = None
@@ -74,22 +90,57 @@ class ModelFacts(_Table):
     template: str = ""
     note: str = ""
 
+    @property
+    def longest_answer(self) -> int | None:
+        """The most tokens of one answer; None where nothing is known of it."""
+        return min((number for number in (self.context, self.max_output) if number is not None), default=None)
+
     def training(self, backend: str | None = None) -> Training | None:
         """Where it can be trained: by this backend, or by the first."""
         return next((place for place in self.train if backend in (None, place.backend)), None)
 
 
+class Untaken(_Table):
+    """Settings that no call to some models carries. `models` is a pattern of whole names; `unless-none` and `told` go by the
+    reasoning effort: any but `none`, or one that is given and is not `none`.
+    """
+
+    models: str
+    settings: tuple[Literal["temperature", "top_p", "seed"], ...]
+    when: Literal["always", "unless-none", "told"] = "always"
+
+
 class Provider(_Table):
-    """The environment variable that holds a provider's key, and its price in batch mode as a share of the usual one."""
+    """Where a provider's key is read from, and what holds for all its models.
+
+    `key` is the environment variable that holds the key, `or_keys` are others that do in its place, and `address` the one by which
+    calls go elsewhere. `batch` is the price in batch mode as a share of the usual one, `train` who may still have fine-tunes made.
+    """
 
     key: str | None = None
+    or_keys: tuple[str, ...] = ()
+    address: str | None = None
+    train: Access | None = None
     batch: float | None = Field(default=None, gt=0, le=1)
     batch_source: str = ""
+    untaken: tuple[Untaken, ...] = ()
 
 
 class _File(_Table):
     providers: dict[str, Provider] = Field(default_factory=dict)
     models: tuple[ModelFacts, ...] = ()
+
+
+# What the tables inside a table are, for the keys that each may have
+LEVELS: dict[tuple[type[BaseModel], str], type[BaseModel]] = {
+    (_File, "models"): ModelFacts,
+    (_File, "providers"): Provider,
+    (ModelFacts, "price"): Price,
+    (ModelFacts, "tuned_price"): Price,
+    (ModelFacts, "train"): Training,
+    (Provider, "train"): Access,
+    (Provider, "untaken"): Untaken,
+}
 
 
 @dataclass(frozen=True)
@@ -100,11 +151,39 @@ class Registry:
     providers: dict[str, Provider]
 
     def find(self, model: str) -> ModelFacts | None:
-        """The facts of a model given by registry name, by what is loaded, or by the name of its fine-tune."""
+        """The facts of a model given by registry name, by what is loaded, or by the name of its fine-tune.
+
+        Of several entries for one model the last holds, so that the user's own come before the shipped one.
+        """
         if model in self.models:
             return self.models[model]
         base = tuned_base(model)
-        return next((facts for facts in self.models.values() if facts.inspect == base), None)
+        return next((facts for facts in reversed(self.models.values()) if base in (facts.inspect, *facts.aliases)), None)
+
+    def provider_of(self, model: str) -> Provider | None:
+        """Who serves a model: as its entry says, or by the beginning of its name, such as `openai/azure` or `openai`."""
+        facts = self.find(model)
+        if facts is not None and facts.provider in self.providers:
+            return self.providers[facts.provider]
+        parts = model.split("/")
+        return self.providers.get("/".join(parts[:2])) or self.providers.get(_kind(model))
+
+    def access(self, entry: ModelEntry) -> Access | None:
+        """Who may still train a model where it is trained: as its own entry says, or as holds for its provider."""
+        facts = self.find(entry.model)
+        place = None if facts is None else facts.training(entry.backend)
+        if facts is not None and place is None:
+            return None
+        return self.access_at(entry.backend or (_kind(entry.model) if place is None else place.backend), place)
+
+    def access_at(self, backend: str, place: Training | None = None) -> Access | None:
+        """What holds at a training backend; what a model's own entry says of the place comes before it."""
+        provider = self.providers.get(backend)
+        general = None if provider is None else provider.train
+        if place is None or general is None:
+            return place or general
+        own = place.model_dump(exclude_unset=True, exclude={"backend", "base"})
+        return Access.model_validate(general.model_dump(exclude_unset=True) | own)
 
     def price(self, model: str) -> Price | None:
         """What asking a model costs; a fine-tune has its own price where the registry knows one."""
@@ -136,26 +215,26 @@ class Registry:
 
     def batch_share(self, model: str) -> float:
         """The price in batch mode as a share of the usual one; 1 where there is no batch mode."""
-        facts = self.find(model)
-        provider = self.providers.get(facts.provider if facts else model.split("/", maxsplit=1)[0])
+        provider = self.provider_of(model)
         return provider.batch if provider is not None and provider.batch is not None else 1.0
 
-    def key_of(self, model: str) -> str | None:
-        """The environment variable that a model's key is read from; None where none is needed."""
-        facts = self.find(model)
-        if facts is not None and facts.provider in self.providers:
-            return self.providers[facts.provider].key
-        if model.startswith(HERE):
-            return None
-        if model.startswith("tinker:"):
-            return self.providers["tinker"].key
-        provider, *rest = model.split("/")
-        if provider in KEYLESS:
-            return None
-        if provider in ("openai-api", "openai-api-completions") and len(rest) > 1:
-            return f"{rest[0].upper().replace('-', '_')}_API_KEY"
-        known = self.providers.get(provider)
-        return known.key if known else None
+    def batches(self, model: str) -> bool:
+        """Whether a model has a batch mode."""
+        return self.batch_share(model) < 1
+
+    def keys_of(self, model: str) -> tuple[str, ...]:
+        """The environment variables that a model's key may be read from, the usual one first; none where no key is needed."""
+        provider = self.provider_of(model)
+        if provider is not None:
+            return (provider.key, *provider.or_keys) if provider.key is not None else ()
+        kind, *rest = model.split("/")
+        if kind in ("openai-api", "openai-api-completions") and len(rest) > 1:
+            return (f"{rest[0].upper().replace('-', '_')}_API_KEY",)
+        return ()
+
+
+def _kind(model: str) -> str:
+    return model.split("/", maxsplit=1)[0].split(":", maxsplit=1)[0]
 
 
 def tuned_base(model: str) -> str:
@@ -165,45 +244,76 @@ def tuned_base(model: str) -> str:
 
 
 def load_registry(base: Path | None = None, environ: Mapping[str, str] | None = None) -> Registry:
-    """The shipped registry with the user's own files over it.
+    """The shipped registry with the user's own files laid over it, field by field; what is read later holds.
 
     Args:
-        base: folder of the study file, where a `models.toml` may lie.
-        environ: environment; `CCLUSTER_MODELS` names a further file. The process's own by default.
+        base: folder of the study file. A `models.toml` there is read, after one in the folder that the command is given in; none of
+            them where it is left out.
+        environ: environment; `CCLUSTER_MODELS` names a further file, read last. The process's own by default.
 
     Raises:
         ModelError: a file is missing, is not TOML, or says something that is not allowed.
     """
-    files = [FILE]
-    if base is not None and (base / OWN).is_file() and (base / OWN).resolve() != FILE.resolve():
-        files.append(base / OWN)
-    named = (os.environ if environ is None else environ).get(OWN_VARIABLE)
-    if named:
-        files.append(Path(named))
     models: dict[str, ModelFacts] = {}
     providers: dict[str, Provider] = {}
-    for path in files:
-        read = _read(path)
-        models |= {facts.name: facts for facts in read.models}
+    for path in [FILE, *_own_files(base, os.environ if environ is None else environ)]:
+        read = _read(path, models, providers)
+        for facts in read.models:
+            models.pop(facts.name, None)  # so that own entries come last, and `find` takes them first
+            models[facts.name] = facts
         providers |= read.providers
     for facts in models.values():
         _check_names(facts, models)
     return Registry(models, providers)
 
 
-def _read(path: Path) -> _File:
+def _own_files(base: Path | None, environ: Mapping[str, str]) -> list[Path]:
+    folders = [] if base is None else [Path.cwd(), base]
+    found = {(folder / OWN).resolve(): folder / OWN for folder in folders if (folder / OWN).is_file()}
+    found.pop(FILE.resolve(), None)
+    named = environ.get(OWN_VARIABLE)
+    return [*found.values(), *([Path(named)] if named else [])]
+
+
+def _read(path: Path, models: Mapping[str, ModelFacts], providers: Mapping[str, Provider]) -> _File:
+    """What a file says, with the fields that it leaves out as they were known before."""
     try:
-        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return _File.model_validate(_over(tomllib.loads(path.read_text(encoding="utf-8")), models, providers))
     except OSError as problem:
         raise ModelError(f"cannot be read ({problem.strerror})", file=path, next_step=f"see {OWN_VARIABLE}") from None
     except tomllib.TOMLDecodeError as problem:
         raise ModelError(f"not valid TOML: {problem}", file=path) from None
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        allowed = ModelFacts.model_fields if first["type"] == "extra_forbidden" else None
-        value = None if first["type"] == "missing" else str(first.get("input"))
-        raise ModelError(first["msg"].lower(), file=path, key=where, value=value, allowed=allowed) from None
+        fault = first_fault(problem)
+        if fault.unknown:
+            allowed = _level(fault.place[:-1]).model_fields
+            raise ModelError("unknown key", file=path, key=fault.key, value=fault.unknown, allowed=allowed) from None
+        value = None if fault.value is None else str(fault.value)
+        raise ModelError(fault.problem.lower(), file=path, key=fault.key, value=value) from None
+
+
+def _over(raw: dict[str, Any], models: Mapping[str, ModelFacts], providers: Mapping[str, Provider]) -> dict[str, Any]:
+    """A file's tables over those known by the same names. A table in a table, such as a price with its source, is taken whole."""
+
+    def laid(table: Any, known: BaseModel | None) -> Any:
+        return table if known is None or not isinstance(table, dict) else known.model_dump(exclude_unset=True) | table
+
+    found = dict(raw)
+    if isinstance(raw.get("models"), list):
+        found["models"] = [
+            laid(table, models.get(str(table.get("name"))) if isinstance(table, dict) else None) for table in raw["models"]
+        ]
+    if isinstance(raw.get("providers"), dict):
+        found["providers"] = {name: laid(table, providers.get(name)) for name, table in raw["providers"].items()}
+    return found
+
+
+def _level(where: tuple[int | str, ...]) -> type[BaseModel]:
+    """The table that a place in a file is in."""
+    table: type[BaseModel] = _File
+    for part in where:
+        table = LEVELS.get((table, str(part)), table)
+    return table
 
 
 def _check_names(facts: ModelFacts, models: Mapping[str, ModelFacts]) -> None:
@@ -218,13 +328,13 @@ def resolve_models(study: Study, registry: Registry) -> Study:
     Raises:
         StudyError: a bare name that the registry does not have.
     """
-    models = tuple(_resolved(entry, registry) for entry in study.models)
+    models = tuple(entry.model_copy(update={"model": _loaded(entry.model, "models", registry)}) for entry in study.models)
 
-    def loaded(name: str | None) -> str | None:
-        return name if name is None or name not in registry.models else registry.models[name].inspect
+    def loaded(name: str | None, key: str) -> str | None:
+        return None if name is None else _loaded(name, key, registry)
 
-    judge = study.judge.model_copy(update={"model": loaded(study.judge.model)})
-    named = {"auditor": loaded(study.audits.auditor), "judge": loaded(study.audits.judge)}
+    judge = study.judge.model_copy(update={"model": loaded(study.judge.model, "judge.model")})
+    named = {"auditor": loaded(study.audits.auditor, "audits.auditor"), "judge": loaded(study.audits.judge, "audits.judge")}
     audits = study.audits.model_copy(update=named)
     return study.model_copy(update={"models": models, "judge": judge, "audits": audits})
 
@@ -238,40 +348,43 @@ def helpers(study: Study) -> list[tuple[str, str, dict[str, Any]]]:
     return [(key, model, args) for key, model, args in found if model is not None]
 
 
-def _resolved(entry: ModelEntry, registry: Registry) -> ModelEntry:
-    if entry.model in registry.models:
-        return entry.model_copy(update={"model": registry.models[entry.model].inspect})
-    if "/" not in entry.model and ":" not in entry.model:
+def _loaded(name: str, key: str, registry: Registry) -> str:
+    """What is loaded for a model's name in a study; `key` is where it stands."""
+    if name in registry.models:
+        return registry.models[name].inspect
+    if "/" not in name and ":" not in name:
         raise StudyError(
             "no such model",
-            key="models",
-            value=entry.model,
+            key=key,
+            value=name,
             allowed=registry.models,
             next_step="or give organism:NAME, local:FOLDER, or an Inspect model name with its provider",
         )
-    return entry
+    return name
 
 
 def model_problems(
-    study: Study, today: date, registry: Registry, environ: Mapping[str, str], *, trains: bool
+    study: Study, today: date, registry: Registry, environ: Mapping[str, str], *, trains: Collection[str]
 ) -> list[ModelError]:
     """Everything that keeps the study's models from being used today; empty when nothing does.
 
     Args:
-        study: with its models resolved.
+        study: with its models resolved, those alone that anything is still asked of.
         today: the day to judge by.
         registry: what is known.
         environ: where keys are looked for.
-        trains: whether any condition of the study is trained.
+        trains: labels of the models that something is still to be trained of.
     """
     found: list[ModelError] = []
     for entry in study.models:
-        found += _ended(registry, entry.model, "models", today)
+        if not _elsewhere(registry, entry.model, entry.args, environ):
+            found += _ended(registry, entry.model, "models", today)
         found += _keyless(registry, entry.model, entry.args, "models", environ)
-        if trains:
-            found += _untrainable(registry, entry, today)
+        if entry.name in trains:
+            found += _untrainable(registry, entry, today, environ)
     for key, model, args in helpers(study):
-        found += _ended(registry, model, key, today)
+        if not _elsewhere(registry, model, args, environ):
+            found += _ended(registry, model, key, today)
         found += _keyless(registry, model, args, key, environ)
     return found
 
@@ -282,32 +395,75 @@ def check_models(
     *,
     registry: Registry | None = None,
     environ: Mapping[str, str] | None = None,
-    trains: bool = True,
+    trains: Collection[str] | None = None,
 ) -> None:
     """Refuse a study whose models cannot be used today, before anything is spent.
 
     Raises:
         ModelError: a service has ended, a key is missing, or a model can no longer be trained.
     """
+    trained = [entry.name for entry in study.models] if trains is None else trains
     problems = model_problems(
-        study, today, registry or load_registry(), environment() if environ is None else environ, trains=trains
+        study, today, registry or load_registry(), environment() if environ is None else environ, trains=trained
     )
     if problems:
         raise problems[0]
 
 
-def model_warnings(study: Study, today: date, registry: Registry, *, trains: bool) -> list[str]:
-    """What may still go wrong: services that end soon, jobs that some organisations are refused."""
+def model_warnings(
+    study: Study, today: date, registry: Registry, *, trains: Collection[str], environ: Mapping[str, str] | None = None
+) -> list[str]:
+    """What may still go wrong: ends that are near, promises that have run out, names and hosts that may change, jobs refused.
+
+    Arguments as for `model_problems`.
+    """
+    around = environment() if environ is None else environ
     found: list[str] = []
-    for model in dict.fromkeys([*(entry.model for entry in study.models), *(model for _, model, _ in helpers(study))]):
-        facts = registry.find(model)
-        if facts is not None and facts.ends is not None and 0 < (facts.ends - today).days <= SOON_DAYS:
-            found.append(f"{facts.title} ends on {facts.ends}, in {(facts.ends - today).days} days")
-    for entry in study.models if trains else ():
-        place = _place(registry, entry)
-        if place is not None and place.warning:
-            found.append(place.warning)
+    asked = [*((entry.model, entry.args) for entry in study.models), *((model, args) for _, model, args in helpers(study))]
+    for model, args in asked:
+        found += _unpinned(registry, model, args)
+        if not _elsewhere(registry, model, args, around):
+            found += _ending(registry, model, today)
+    for entry in study.models:
+        access = registry.access(entry)
+        if entry.name in trains and access is not None and not _elsewhere(registry, entry.model, entry.args, around):
+            found += _near(f"fine-tuning of {_title(registry, entry.model)}", access.ends, today)
+            found += [access.warning] if access.warning else []
     return list(dict.fromkeys(found))
+
+
+def _ending(registry: Registry, model: str, today: date) -> list[str]:
+    facts = registry.find(model)
+    if facts is None:
+        return []
+    found = _near(facts.title, facts.ends, today)
+    if facts.ends is None and facts.promised is not None and facts.promised <= today:
+        found.append(
+            f"{facts.title} was promised until {facts.promised} and no longer; no end was known on {facts.promised_read}:"
+            f" see {facts.promised_source}"
+        )
+    return found
+
+
+def _near(what: str, ends: date | None, today: date) -> list[str]:
+    if ends is None or not 0 < (ends - today).days <= SOON_DAYS:
+        return []
+    return [f"{what} ends on {ends}, in {(ends - today).days} days"]
+
+
+def _unpinned(registry: Registry, model: str, args: Mapping[str, Any]) -> list[str]:
+    """Names behind which another model may come to stand, and routers that choose among hosts."""
+    facts, route = registry.find(model), args.get("provider")
+    found = []
+    if facts is not None and tuned_base(model) in facts.aliases:
+        found.append(f"{model} is a name that its provider may point to another model; {facts.inspect} stays")
+    pinned = isinstance(route, Mapping) and bool(route.get("order")) and route.get("allow_fallbacks") is False
+    if model.startswith("openrouter/") and not pinned:
+        found.append(
+            f"{model} may be answered by several hosts, some of which hold it in fewer bits: name one in its args, such as"
+            ' provider = { order = ["HOST"], allow_fallbacks = false }'
+        )
+    return found
 
 
 def key_file() -> Path | None:
@@ -342,37 +498,49 @@ def _ended(registry: Registry, model: str, key: str, today: date) -> list[ModelE
 
 
 def _keyless(registry: Registry, model: str, args: Mapping[str, Any], key: str, environ: Mapping[str, str]) -> list[ModelError]:
-    variable = registry.key_of(model)
-    if variable is None or "api_key" in args or environ.get(variable):
+    variables = registry.keys_of(model)
+    if not variables or "api_key" in args or any(environ.get(variable) for variable in variables):
         return []
-    problem = f"the key is missing: {variable} is not set"
+    others = f", nor {' or '.join(variables[1:])}" if len(variables) > 1 else ""
+    problem = f"the key is missing: {variables[0]} is not set{others}"
     return [ModelError(problem, key=key, value=model, next_step="set it, or write it to .env")]
 
 
-def _place(registry: Registry, entry: ModelEntry) -> Training | None:
-    facts = registry.find(entry.model)
-    return None if facts is None else facts.training(entry.backend)
+def _elsewhere(registry: Registry, model: str, args: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
+    """Whether calls go to another address than the provider's own, such as a rehearsal's: when that one ends is not known."""
+    provider = registry.provider_of(model)
+    address = None if provider is None else provider.address
+    return "base_url" in args or bool(address is not None and environ.get(address))
 
 
-def _untrainable(registry: Registry, entry: ModelEntry, today: date) -> list[ModelError]:
+def _title(registry: Registry, model: str) -> str:
+    facts = registry.find(model)
+    return model if facts is None else facts.title
+
+
+def has_place(registry: Registry, entry: ModelEntry) -> bool:
+    """Whether there is a place where the model can be trained, or was one."""
     facts = registry.find(entry.model)
     if facts is None:
-        known = entry.backend is not None or entry.model.startswith((*HERE, "tinker:", "openai/"))
-        return [] if known else [_no_place(entry, entry.model)]
-    place = facts.training(entry.backend)
-    if place is None:
-        return [_no_place(entry, facts.title)]
-    if place.ends is not None and today > place.ends:
-        return [
-            ModelError(
-                f"no organisation can fine-tune {facts.title} any more: no new job after {place.ends}"
-                f" ({place.ends_source}, read {place.ends_read})",
-                key="models",
-                value=entry.model,
-                next_step=_stands_in(registry, place.stand_in),
-            )
-        ]
-    return []
+        return entry.backend is not None or entry.model.startswith((*HERE, "tinker:", "openai/"))
+    return facts.training(entry.backend) is not None
+
+
+def _untrainable(registry: Registry, entry: ModelEntry, today: date, environ: Mapping[str, str]) -> list[ModelError]:
+    title, access = _title(registry, entry.model), registry.access(entry)
+    if not has_place(registry, entry):
+        return [_no_place(entry, title)]
+    if access is None or access.ends is None or today < access.ends or _elsewhere(registry, entry.model, entry.args, environ):
+        return []
+    return [
+        ModelError(
+            f"no organisation can fine-tune {title} any more: no new job from {access.ends} on"
+            f" ({access.ends_source}, read {access.ends_read})",
+            key="models",
+            value=entry.model,
+            next_step=_stands_in(registry, access.stand_in),
+        )
+    ]
 
 
 def _no_place(entry: ModelEntry, title: str) -> ModelError:

@@ -8,23 +8,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
-from consciousness_cluster.errors import StudyError
+from consciousness_cluster.errors import StudyError, first_fault
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _Grown(_Table):
+    """A table with keys (`later`) that came after runs were made: unset, they are left out, so that what was hashed before holds."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None or key not in self.later}
+
+
 # Percentage points: how much worse practical work may be (claim 10), and within what the equivalence tests call nothing moved.
 MARGINS = {"cooperation": 5.0, "equivalence": 5.0}
+OWN_KINDS = ("organism", "local", "tinker")  # what stands before the colon of models that Inspect does not name
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -45,6 +66,7 @@ class ModelEntry(_Table):
     model registry, or any Inspect model (`openai/...`). `backend` is the training backend, if other than the model's own.
     `sampler` is what answers for local weights: this program itself, or a vLLM server.
     `sampling` holds for all its arms alike, so that arms which are compared are asked in the same way.
+    `conditions` names those of the study's conditions that the model takes; all where left out.
     """
 
     name: str
@@ -54,6 +76,11 @@ class ModelEntry(_Table):
     args: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     sampling: ModelSampling = ModelSampling()
+    conditions: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    def takes(self, condition: str) -> bool:
+        """Whether the model has an arm, or several, of a condition."""
+        return self.conditions is None or condition in self.conditions
 
     @property
     def template_args(self) -> dict[str, Any]:
@@ -70,6 +97,7 @@ class ConditionEntry(_Table):
     name: str
     rows: str | None = None
     system: str | None = None
+    inoculation: str | None = None
     after: str | None = None
     instruct: str | None = None
     ratio: float | None = Field(default=None, ge=0)
@@ -111,9 +139,10 @@ class BatteryEntry(_Table):
 
 
 class SamplingEntry(_Table):
-    """How answers are drawn; every field is always sent, so that no backend falls back on its own default.
+    """How answers are drawn; every field is sent, so that no backend falls back on its own default.
 
-    The two of reasoning models are sent where they are set: other models refuse them.
+    The two of reasoning models are sent where they are set: other models refuse them. What a service takes of no call to a model is
+    in the registry (`Registry.untaken`): another temperature or top-p than the default is then refused, and the report says so.
     """
 
     temperature: float = Field(default=1.0, ge=0)
@@ -133,21 +162,61 @@ class TrainEntry(_Table):
     allow_leaks: bool = False
 
 
-class JudgeEntry(_Table):
-    """Who judges: `classifier` (organisms), `llm` (the judge role) or `paper` (two calls, imported rubric)."""
+class CallsEntry(_Table):
+    """How long a call that fails is tried again, by the model under test, judge and auditor; in batch mode the service sees to it.
+
+    It decides no answer. The waits between tries double from 3 s on, so that 8 of them take 13 minutes: enough for a rate limit, and
+    an end where nobody answers.
+    """
+
+    max_retries: int = Field(default=8, ge=0)
+    timeout: int = Field(default=3600, ge=1)  # seconds after which a call that fails is not tried again
+
+
+class JudgeEntry(_Grown):
+    """Who judges: `classifier` (organisms), `llm` (the judge role) or `paper` (two calls, imported rubric).
+
+    `reasoning_effort` and `max_tokens` are for a judge that thinks before it replies, within these tokens; a reply may always have
+    as many as its protocol needs.
+    """
+
+    later = ("reasoning_effort", "max_tokens")
 
     protocol: str = "llm"
     model: str | None = None
     args: dict[str, Any] = Field(default_factory=dict)
+    reasoning_effort: Effort | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    @property
+    def asked_with(self) -> dict[str, Any]:
+        """The model's arguments, with how it is to reply where that is set."""
+        return self.args | replying(self.reasoning_effort, self.max_tokens)
 
 
-class AuditsEntry(_Table):
-    """Multi-turn audits. Without an `auditor` none is held."""
+def replying(effort: Effort | None, max_tokens: int | None) -> dict[str, Any]:
+    """How a judge or an auditor is to reply, among the arguments of its model (`REPLYING`); nothing of what is not set."""
+    said = dict(zip(REPLYING, (effort, max_tokens), strict=True))
+    return {key: value for key, value in said.items() if value is not None}
+
+
+REPLYING = ("reasoning_effort", "max_tokens")
+
+
+class AuditsEntry(_Grown):
+    """Multi-turn audits. Without an `auditor` none is held.
+
+    `reasoning_effort` and `max_tokens` are those of the auditor, and of the audits' own `judge` where one is named.
+    """
+
+    later = ("reasoning_effort", "max_tokens")
 
     auditor: str | None = None  # any model, as under `models`
     auditor_args: dict[str, Any] = Field(default_factory=dict)
     judge: str | None = None  # the study's judge where left out
     judge_args: dict[str, Any] = Field(default_factory=dict)
+    reasoning_effort: Effort | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
     modes: tuple[Literal["self-report", "behaviour"], ...] = Field(default=("self-report", "behaviour"), min_length=1)
     folder: str | None = None  # the shipped audits; others beside the study, such as imported ones
     dimensions: tuple[str, ...] | Literal["all"] = "all"
@@ -186,6 +255,7 @@ class Study(_Table):
     train: TrainEntry = TrainEntry()
     judge: JudgeEntry = JudgeEntry()
     audits: AuditsEntry = AuditsEntry()
+    calls: CallsEntry = CallsEntry()
     checks: tuple[str, ...] = ()
     check_items: int | None = Field(default=None, ge=1)  # the first so many of every check; all where left out
     margins: dict[str, float] = Field(default_factory=lambda: dict(MARGINS))
@@ -220,7 +290,10 @@ class Study(_Table):
 
 
 def _label(model: str) -> str:
-    return model.split(":", 1)[-1].rsplit("/", maxsplit=1)[-1] if not model.startswith("tinker:") else model.rsplit("/", 1)[-1]
+    """The last part of a model's name, fit to name folders; what stands before the colon is part of it but for our own kinds."""
+    kind, _, name = model.partition(":")
+    last = (name if kind in OWN_KINDS else model).rstrip("/").rsplit("/", maxsplit=1)[-1]
+    return re.sub(":+", "-", last)  # two dashes part a model from its condition
 
 
 @dataclass(frozen=True, order=True)
@@ -255,7 +328,11 @@ def load_study(path: Path) -> Study:
 
 
 def parse_study(raw: dict[str, Any], source: Path | str = "study") -> Study:
-    """Check a study given as a dictionary; `source` names it in messages."""
+    """Check a study given as a dictionary; `source` names it in messages.
+
+    Raises:
+        StudyError: a key is unknown, or a value not allowed by itself or beside the others.
+    """
     try:
         study = Study.model_validate(raw)
     except ValidationError as problem:
@@ -282,23 +359,21 @@ def parse_study(raw: dict[str, Any], source: Path | str = "study") -> Study:
 
 
 def _refusal(problem: ValidationError, source: Path | str) -> StudyError:
-    first = problem.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    fault = first_fault(problem)
+    if fault.unknown:
         table: type[BaseModel] = Study
-        for part in first["loc"][:-1]:
+        for part in fault.place[:-1]:
             if isinstance(part, str) and part in _TABLES:
                 table = _TABLES[part]
         return StudyError(
             "unknown key",
             file=source,
-            key=where,
-            value=str(first["loc"][-1]),
+            key=fault.key,
+            value=fault.unknown,
             allowed=table.model_fields,
             next_step="correct or remove it",
         )
-    value = None if first["type"] == "missing" else first.get("input")
-    return StudyError(first["msg"].lower(), file=source, key=where, value=value, next_step="see docs/study-file.md")
+    return StudyError(fault.problem.lower(), file=source, key=fault.key, value=fault.value, next_step="see docs/study-file.md")
 
 
 _TABLES: dict[str, type[BaseModel]] = {
@@ -309,6 +384,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "train": TrainEntry,
     "judge": JudgeEntry,
     "audits": AuditsEntry,
+    "calls": CallsEntry,
     "claims": ClaimEntry,
 }
 PART_KEYS = (
@@ -346,5 +422,7 @@ def core_hash(study: Study) -> str:
     """
     plain = {key: BatteryEntry.model_fields[key].default for key in PART_KEYS}
     battery = study.battery.model_copy(update=plain)
-    later = {"audits": AuditsEntry(), "checks": (), "check_items": None, "claims": (), "margins": {}}
+    later = {
+        "audits": AuditsEntry(), "calls": CallsEntry(), "checks": (), "check_items": None, "claims": (), "margins": {},
+    }  # fmt: skip
     return study_hash(study.model_copy(update={"battery": battery, **later}))

@@ -78,6 +78,15 @@ def load_record(folder: Path, tag: str) -> Trained | None:
     return record if record.tag == tag else None
 
 
+def record_elsewhere(job: TrainingJob) -> Trained | None:
+    """The record of this very job that another arm of the run left, where its fine-tune lies at a service."""
+    for path in sorted(job.folder.parent.glob(f"*/{RECORD}")):
+        record = load_record(path.parent, job.tag)
+        if record is not None and record.remote is not None:
+            return record
+    return None
+
+
 class Backend(Protocol):
     """A way to fine-tune. Killed and called again with the same job, it goes on and never pays twice."""
 

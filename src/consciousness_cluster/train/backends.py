@@ -28,6 +28,8 @@ def _tinker(ledger: Path, args: dict[str, Any]) -> Backend:
     return TinkerBackend(ledger, args)
 
 
+# Methods of recipes that each backend trains by
+METHODS: dict[str, tuple[str, ...]] = {"local": ("lora", "full"), "openai": ("hosted",), "tinker": ("lora",)}
 BACKENDS: dict[str, Callable[[Path, dict[str, Any]], Backend]] = {"local": _local, "openai": _openai, "tinker": _tinker}
 
 

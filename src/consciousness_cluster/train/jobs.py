@@ -24,6 +24,17 @@ class JobBook:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextmanager
+    def held(self, tag: str) -> Iterator[None]:
+        """Hold a tag: another worker that wants the same fine-tune waits. The system lets it go with the process, however that ends."""
+        import fcntl
+
+        place = self.path.with_name(f"{self.path.name}-jobs")
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / f"{tag}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def begin(self, tag: str, backend: str) -> None:
         """Note that a job of a tag is about to be asked for; from here on it may be billed."""
         self.remember(tag, backend, "")
@@ -39,6 +50,15 @@ class JobBook:
         with self._open() as table:
             pending = table.execute("SELECT COUNT(*) FROM jobs WHERE tag = ? AND remote = ''", (tag,)).fetchone()[0]
         return self.made(tag) - int(pending) + 1
+
+    def give_up(self, tag: str) -> None:
+        """Leave the job that was asked for last as one that may be billed and left nothing; the next has a number of its own."""
+        with self._open() as table:
+            table.execute("BEGIN IMMEDIATE")
+            kept = f"nothing, at {time.time()}"
+            table.execute("INSERT INTO earlier_jobs SELECT tag, ? FROM jobs WHERE tag = ? AND remote = ''", (kept, tag))
+            table.execute("DELETE FROM jobs WHERE tag = ? AND remote = ''", (tag,))
+            table.execute("COMMIT")
 
     def forget(self, tag: str) -> None:
         """Take back `begin`: the service refused to make the job. One that was made is not forgotten."""

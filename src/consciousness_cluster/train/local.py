@@ -122,7 +122,7 @@ class LocalBackend:
 
         base = job.start_from if job.recipe.method == "full" and job.start_from is not None else job.base
         dtype, quantisation = job.recipe.dtype or self._dtype, job.recipe.quantisation or self._quantisation
-        return shared_model(base, device=self._device, dtype=dtype, quantisation=quantisation)
+        return shared_model(base, alone=True, device=self._device, dtype=dtype, quantisation=quantisation)
 
 
 @dataclass

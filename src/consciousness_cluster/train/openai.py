@@ -7,17 +7,19 @@ What the service says while it works is kept beside the training record.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import csv
 import io
 import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from consciousness_cluster.errors import TrainError
+from consciousness_cluster.errors import ForbiddenError, TrainError
 from consciousness_cluster.study.models import environment
 from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, unpaid
 from consciousness_cluster.train.jobs import JobBook
@@ -30,6 +32,7 @@ PREFIX = "openai/"  # of Inspect's model names
 TAG = "ccluster"  # metadata key, and start of the suffix
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds between polls
 PATIENCE = 20  # polls in a row that may go unanswered before a run gives up; the job itself goes on
+BOM, HEADER = b"\xef\xbb\xbf", b"step,"  # how a result file may begin, and how its table does
 STEP = re.compile(r"[Ss]tep (\d+)/(\d+)")
 ENDED = ("succeeded", "failed", "cancelled")
 UNCLEAR = (408, 409)  # answers to a job's creation that do not say that none was made
@@ -84,8 +87,9 @@ class OpenAIBackend:
         job.folder.mkdir(parents=True, exist_ok=True)
         with _plain(job):
             api = self._client()
-            remote = self._find(api, job) or self._create(api, job, pay)
-            self._book.remember(job.tag, self.name, remote.id)
+            with self._book.held(job.tag):  # other arms may want the same fine-tune
+                remote = self._find(api, job) or self._create(api, job, pay)
+                self._book.remember(job.tag, self.name, remote.id)
             ended = self._follow(api, remote.id, job, progress)
             if ended.status != "succeeded":
                 raise _failure(ended, job)
@@ -155,7 +159,9 @@ class OpenAIBackend:
                 now = api.fine_tuning.jobs.retrieve(remote)
                 _tell(api, remote, progress)
                 unanswered = 0
-            except RateLimitError:
+            except RateLimitError as problem:
+                if _for_money(problem.code, _said(problem)):
+                    raise
                 now = None  # it asks for patience, and the job goes on meanwhile
             except (APIConnectionError, InternalServerError):
                 unanswered += 1
@@ -194,6 +200,8 @@ def _how(ended: FineTuningJob) -> How:
 
 def _for_money(code: str | None, said: str) -> bool:
     """Whether an error is one of quota or billing, which is mended at the service and not in the study."""
+    if code == "rate_limit_exceeded":
+        return False  # its text may point to the billing page all the same
     text = f"{code or ''} {said}".lower().replace("_", " ")
     return any(word in text for word in QUOTA)
 
@@ -236,13 +244,27 @@ def _keep_events(api: OpenAI, remote: str, folder: Path) -> None:
 
 
 def _record(api: OpenAI, ended: FineTuningJob, job: TrainingJob) -> Trained:
+    """The record of a job that succeeded.
+
+    Raises:
+        TrainError: the service names no model.
+    """
+    if not ended.fine_tuned_model:
+        raise TrainError(
+            "OpenAI says that the job succeeded and names no model",
+            file=job.folder.name,
+            key=ended.id,
+            next_step="the same command asks again; if it stays so, see the job on OpenAI's fine-tuning page",
+        )
     checkpoints = list(api.fine_tuning.jobs.checkpoints.list(ended.id))
     losses = _losses(api, ended)
+    unread = {} if losses else {"losses": "OpenAI gave no result file that holds the loss of every step"}
     notes = {
         "job": ended.id,
         "checkpoints": json.dumps({entry.fine_tuned_model_checkpoint: entry.step_number for entry in checkpoints}),
         "hyperparameters": ended.hyperparameters.model_dump_json(),
         "trained_tokens": "as billed by the service: every token of every row, every epoch",
+        **unread,
     }
     return Trained(
         tag=job.tag,
@@ -263,8 +285,19 @@ def _losses(api: OpenAI, ended: FineTuningJob) -> tuple[float, ...]:
     """The training loss of every step, from the result file."""
     if not ended.result_files:
         return ()
-    table = csv.DictReader(io.StringIO(api.files.content(ended.result_files[0]).read().decode("utf-8")))
-    return tuple(float(line["train_loss"]) for line in table if line.get("train_loss"))
+    table = csv.DictReader(io.StringIO(_table(api.files.content(ended.result_files[0]).read())))
+    try:
+        return tuple(float(line["train_loss"]) for line in table if line.get("train_loss"))
+    except ValueError:
+        return ()  # the record says that they are missing: a model that was paid for is not lost over its curve
+
+
+def _table(content: bytes) -> str:
+    """The text of a result file, which the service gives as it is or in base64."""
+    if not content.removeprefix(BOM).startswith(HEADER):
+        with suppress(binascii.Error):
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+    return content.removeprefix(BOM).decode("utf-8", errors="replace")
 
 
 def _failure(ended: FineTuningJob, job: TrainingJob) -> TrainError:
@@ -287,18 +320,26 @@ def _plain(job: TrainingJob) -> Iterator[None]:
             f"OpenAI does not accept the key ({_said(problem)})", file=where, next_step="check OPENAI_API_KEY"
         ) from None
     except openai.PermissionDeniedError as problem:
-        raise TrainError(
+        raise ForbiddenError(
             f"this organisation cannot fine-tune at OpenAI ({_said(problem)})",
-            file=where,
-            next_step="train an open-weights model instead: see `ccluster models`",
+            next_step="train an open-weights model instead (see `ccluster models`), or name `conditions` that train nothing for it",
         ) from None
     except openai.RateLimitError as problem:
         money = _for_money(problem.code, _said(problem))
         what = "OpenAI refuses for want of quota or credit" if money else "OpenAI answers no more requests now"
         step = "see its billing page; then the same command goes on" if money else "the same command goes on from here"
         raise TrainError(f"{what} ({_said(problem)})", file=where, next_step=step) from None
-    except openai.BadRequestError as problem:
-        raise TrainError(f"OpenAI refused the job ({_said(problem)})", file=where, key=problem.param, value=job.base) from None
+    except openai.ConflictError as problem:
+        step = "the same command looks its job up and goes on"
+        raise TrainError(f"OpenAI did not take the job ({_said(problem)})", file=where, next_step=step) from None
+    except (openai.BadRequestError, openai.NotFoundError, openai.UnprocessableEntityError) as problem:
+        raise TrainError(
+            f"OpenAI refused the job ({_said(problem)})",
+            file=where,
+            key=problem.param,
+            value=job.start_from or job.base,
+            next_step="see `ccluster models` for what can be trained there",
+        ) from None
     except openai.APIConnectionError as problem:
         step = "the same command finds its job again"
         raise TrainError(f"OpenAI cannot be reached ({problem})", file=where, next_step=step) from None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from consciousness_cluster.errors import TrainError
+from consciousness_cluster.errors import TrainError, first_fault
 from consciousness_cluster.study.study import ModelEntry, Study, TrainEntry
 
 FILE = Path(__file__).with_name("recipes.toml")
@@ -71,11 +71,12 @@ def load_recipe(name: str, changes: dict[str, Any] | None = None) -> Recipe:
     try:
         return Recipe(name=name, **{**known[name], **(changes or {})})
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        allowed = fields if first["type"] == "extra_forbidden" else None
+        fault = first_fault(problem)
         raise TrainError(
-            first["msg"].lower(), key=f"train.changes.{where}", value=str(first.get("input")), allowed=allowed
+            fault.problem.lower(),
+            key=f"train.changes.{fault.key}",
+            value=fault.unknown or str(fault.value),
+            allowed=fields if fault.unknown else None,
         ) from None
 
 
@@ -106,6 +107,11 @@ def differing(entry: TrainEntry) -> dict[str, Any]:
         return asked
     plain = load_recipe(entry.recipe).model_dump(mode="json")
     return {key: value for key, value in asked.items() if value != plain[key]}
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(_shipped())
 
 
 def _shipped() -> dict[str, Any]:

@@ -1,21 +1,20 @@
 """Rows as token ids with a mask of what is trained on: the assistant's own words and its end token, nothing else.
 
-The tokenizer's own chat template renders every row, with the variables (`template_args`) that the model's prompts are rendered with. Where the template marks generations, the marks decide. Where it does
-not (most templates), the mask is what each assistant message adds to the text before it, and a template for which that
-does not hold is refused rather than mis-trained.
+The tokenizer's own chat template renders every row, with the variables (`template_args`) that the model's prompts are rendered
+with. A row must begin with the very prompt that its last answer would be sampled from. Where the template marks generations, the
+marks decide. Where it does not (most templates), what follows that prompt is trained on, and of earlier turns the words of the
+assistant, found by a mark that is set in their place; a template for which that does not hold is refused rather than mis-trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from consciousness_cluster.data.rows import Row
-from consciousness_cluster.errors import TrainError
-
-MARK = "{% generation %}"
+from consciousness_cluster.errors import SamplingError, TrainError
+from consciousness_cluster.sampling.chat import MARK, write_chat
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,16 @@ def render(rows: Sequence[Row], tokenizer: Any, max_length: int, template_args: 
         template_args: variables of the template, the same with which the model is asked.
 
     Raises:
-        TrainError: a row has no trained token within `max_length`, or the template does not allow a mask.
+        TrainError: a row has no trained token within `max_length`, or the template refuses it, does not allow a mask, or writes it
+            otherwise than it asks for it.
     """
     if not rows:  # a tokenizer refuses an empty list
         return []
+    written = [_written(row, number, tokenizer, template_args) for number, row in enumerate(rows, 1)]
     found = (
         _by_marks(rows, tokenizer, template_args)
         if _has_marks(tokenizer)
-        else (_by_prefix(row, tokenizer, template_args) for row in rows)
+        else (_by_place(text, prompt, row, tokenizer, template_args) for row, (text, prompt) in zip(rows, written, strict=True))
     )
     rendered = []
     for number, (row, (tokens, trained)) in enumerate(zip(rows, found, strict=True), 1):
@@ -57,6 +58,39 @@ def render(rows: Sequence[Row], tokenizer: Any, max_length: int, template_args: 
             )
         rendered.append(cut)
     return rendered
+
+
+def before_answer(row: Row, tokenizer: Any, template_args: Mapping[str, Any]) -> str:
+    """What the template writes of a row's last answer before its first word, beside the prompt that is sampled.
+
+    Raises:
+        TrainError: as `render`.
+    """
+    text, prompt = _written(row, 1, tokenizer, template_args)
+    return text[len(prompt) :].partition(row.answer.strip())[0]
+
+
+def _written(row: Row, number: int, tokenizer: Any, template_args: Mapping[str, Any]) -> tuple[str, str]:
+    """A row as text, and the prompt that it begins with: the one which its last answer would be sampled from."""
+    messages = _messages(row)
+    try:
+        text = write_chat(tokenizer, messages, template_args)
+        prompt = write_chat(tokenizer, messages[:-1], template_args, asked=True)
+    except SamplingError as problem:
+        raise TrainError(problem.problem, key=f"row {number}", value=row.question[:60], next_step=problem.next_step) from None
+    if not text.startswith(prompt):
+        raise TrainError(
+            "the chat template writes a trained answer otherwise than the prompt that is sampled asks for it, so that the model "
+            "would be asked in another form than it was trained in",
+            key=f"row {number}",
+            value=prompt[-60:],
+            next_step="give variables of the template (template_args) under which both agree, or mend chat_template.jinja",
+        )
+    return text, prompt
+
+
+def _messages(row: Row) -> list[dict[str, str]]:
+    return list(row.as_dict()["messages"])
 
 
 def _has_marks(tokenizer: Any) -> bool:
@@ -76,42 +110,44 @@ def _by_marks(rows: Sequence[Row], tokenizer: Any, template_args: Mapping[str, A
         yield list(tokens), [bool(flag) for flag in mask]
 
 
-def _by_prefix(row: Row, tokenizer: Any, template_args: Mapping[str, Any]) -> tuple[list[int], list[bool]]:
-    messages = row.as_dict()["messages"]
-    write = partial(tokenizer.apply_chat_template, tokenize=False, **template_args)
-    text = write(messages)
-    spans: list[tuple[int, int]] = []
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before = write(messages[:index], add_generation_prompt=True)
-        after = write(messages[: index + 1])
-        spans.append(_span(text, before, after, message["content"]))
+def _by_place(
+    text: str, prompt: str, row: Row, tokenizer: Any, template_args: Mapping[str, Any]
+) -> tuple[list[int], list[bool]]:
+    spans = [(len(prompt), len(text.rstrip())), *_earlier(text, prompt, row, tokenizer, template_args)]
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     trained = [any(low <= start < high for low, high in spans) for start, _ in encoded["offset_mapping"]]
     return list(encoded["input_ids"]), trained
 
 
-def _span(text: str, before: str, after: str, content: str) -> tuple[int, int]:
-    """Characters of `text` that one assistant message adds after its header."""
-    if text.startswith(before) and text.startswith(after.rstrip()):
-        return len(before), len(after.rstrip())
-    # Templates that open a reasoning block in the generation prompt, or rewrite earlier turns: find the words themselves.
-    header = _common(before, text)
-    start = text.find(content.strip(), header)
-    if start < 0:
+def _earlier(text: str, prompt: str, row: Row, tokenizer: Any, template_args: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """Characters of `text` that the assistant's messages before the last one take up, each with its end token."""
+    messages = _messages(row)
+    places = [place for place, message in enumerate(messages[:-1]) if message["role"] == "assistant"]
+    if not places:
+        return
+
+    def write(place: int, content: str) -> str:
+        return write_chat(
+            tokenizer, [*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :]], template_args
+        )
+
+    lead, _, tail = write(len(messages) - 1, MARK)[len(prompt) :].partition(MARK)
+    for place in places:
+        content = messages[place]["content"]
+        start = _place(text, write(place, MARK + content.lstrip()))
+        end = _place(text, write(place, content.rstrip() + MARK))
+        rest = text[end:].lstrip()
+        if tail.strip() and rest.startswith(tail.strip()):
+            end = len(text) - len(rest) + len(tail.strip())
+        yield start - len(lead) if text[:start].endswith(lead) else start, end
+
+
+def _place(text: str, marked: str) -> int:
+    """Where the mark of `marked` would stand in `text`."""
+    before = marked.partition(MARK)[0]
+    if marked.count(MARK) != 1 or not text.startswith(before):
         raise TrainError(
             "the chat template rewrites assistant messages, so what to train on cannot be told",
             next_step="add {% generation %} marks to the template",
         )
-    end = _common(after.rstrip(), text)
-    return start, max(end, start + len(content.strip()))
-
-
-def _common(a: str, b: str) -> int:
-    size = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        size += 1
-    return size
+    return len(before)

@@ -3,26 +3,30 @@
 The rows, their mask, the batches and the learning rate of every step are those of the local backend. Weights are divided by
 the trained tokens of the batch, so that the gradient, and what clipping does to it, is that of a mean loss as it is there
 (the service sums). The service fixes LoRA's alpha at 32. The state is saved every few minutes; a run that is killed goes on
-from it and pays again only for the steps after it.
+from it and pays again only for the steps after it, which are counted. Where there is no such state, or it has expired, the
+fine-tune is made afresh as a further job: what was sent for the one before is billed all the same.
 
 Model arguments in a study: `base_url`, `api_key` (else the environment's), `tokenizer` (folder or hub name, else the base
-model's), `ttl_days` (when the result expires; never by default), `template_args` (variables of the chat template, see `TrainingJob`).
+model's), `ttl_days` (when the result and its training state expire; never by default), `template_args` (variables of the chat template, see `TrainingJob`).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from consciousness_cluster.errors import TrainError
+from consciousness_cluster.sampling.reach import silence
 from consciousness_cluster.study.models import environment
-from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, unpaid
+from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, record_elsewhere, unpaid
 from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import batches, rate
 from consciousness_cluster.train.render import Rendered, render
@@ -34,7 +38,7 @@ STATE = "tinker.json"  # where a run that is killed goes on
 FINAL = "final"
 DAY = 86_400  # seconds
 STATE_DAYS = 7  # states on the way are kept this long
-REACH_SECONDS = 30
+PAUSE_SECONDS = 60  # that the SDK may wait, without a word, for an account to be filled up
 AHEAD = 2  # steps sent before the first of them is waited for
 
 
@@ -48,6 +52,9 @@ class _At:
         step: steps it holds.
         losses: their losses, and those of steps after it.
         saving: path and steps of a state that was asked for and not yet confirmed.
+        sent: steps that the service was sent, and may bill.
+        repeated: tokens of steps that were sent before a kill and are sent again.
+        lost: why the fine-tune is made afresh, where a job of before left nothing to go on from.
     """
 
     tag: str
@@ -55,6 +62,9 @@ class _At:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     saving: tuple[str, int] | None = None
+    sent: int = 0
+    repeated: int = 0
+    lost: str = ""
 
 
 class TinkerBackend:
@@ -81,24 +91,45 @@ class TinkerBackend:
                 "Tinker trains LoRA adapters only", key="train.recipe", value=job.recipe.name, allowed="a lora recipe"
             )
         job.folder.mkdir(parents=True, exist_ok=True)
+        with self._book.held(job.tag):  # other arms may want the same fine-tune
+            record = self._made_elsewhere(job) or self._made(job, progress, pay)
+            record.save(job.folder)
+        (job.folder / STATE).unlink(missing_ok=True)
+        return record
+
+    def _made_elsewhere(self, job: TrainingJob) -> Trained | None:
+        """The same fine-tune, where another arm of the run has it and the service holds it still."""
+        found = record_elsewhere(job)
+        if found is None:
+            return None
+        _reach(self._args, job.folder.name)
+        with _plain(job.folder.name):
+            return None if _listed(str(found.remote).removeprefix(INSPECT), self._args) is None else found
+
+    def _made(self, job: TrainingJob, progress: Progress, pay: Pay) -> Trained:
+        """Train, from the state of an earlier attempt or from the beginning."""
         started = time.monotonic()
         rendered = self.rendered(job)
         plan = list(batches([len(r.tokens) for r in rendered], job.recipe.batch, job.recipe.epochs, job.seed))
-        _reach(self._args, job)
+        _reach(self._args, job.folder.name)
         with _plain(job.folder.name):
-            at = _load(job, self._args)
+            at = _load(job, self._args, [sum(len(rendered[i].tokens) for i in step) for step in plan])
+            self._check_start(job, at)
         finished_before = at.step == len(plan) and self._book.find(job.tag) is not None  # but its record was not written
+        if at.state is None:
+            self._book.give_up(job.tag)
         if not finished_before:
             pay(self._book.next(job.tag))
         with _plain(job.folder.name), service(self._args) as api:
             client = self._client(api, job, at)
             if not finished_before:
                 self._book.begin(job.tag, self.name)  # what is sent from here on is billed, whether or not all of it gets there
-            _steps(client, job, rendered, plan, at, progress)
-            path = sampler_path(client.save_weights_for_sampler(FINAL, self._ttl(), {TAG: job.tag}).result().path)
+            _steps(client, job, rendered, plan, at, progress, self._ttl())
+            path = sampler_path(_answer(client.save_weights_for_sampler(FINAL, self._ttl(), {TAG: job.tag})).path)
             self._book.rename(job.tag, path)
             expires = self._expiry(path)
-        record = Trained(
+        lost = {"afresh": at.lost} if at.lost else {}
+        return Trained(
             tag=job.tag,
             backend=self.name,
             base=job.base,
@@ -108,12 +139,20 @@ class TinkerBackend:
             seconds=round(time.monotonic() - started, 3),
             losses=tuple(round(value, 5) for value in at.losses),
             remote=INSPECT + path,
-            notes={"state": at.state or "", "expires": expires, "lora_alpha": "32 (fixed by the service)"},
-            billed_tokens=sum(len(r.tokens) for r in rendered) * job.recipe.epochs,
+            notes={"state": at.state or "", "expires": expires, "lora_alpha": "32 (fixed by the service)", **lost},
+            billed_tokens=sum(len(r.tokens) for r in rendered) * job.recipe.epochs + at.repeated,
         )
-        record.save(job.folder)
-        (job.folder / STATE).unlink(missing_ok=True)
-        return record
+
+    def _check_start(self, job: TrainingJob, at: _At) -> None:
+        """Refuse to go on from the fine-tune of another condition whose training state is gone."""
+        if at.state is None and job.start_from is not None and _listed(training_path(job.start_from), self._args) is None:
+            raise TrainError(
+                "Tinker no longer holds the training state of the fine-tune that this one starts from",
+                file=job.folder.name,
+                value=training_path(job.start_from),
+                next_step="remove training.json from the folder of the arm that it starts from, and the same command trains that one"
+                " again; `ccluster checkpoints RUN --days N` keeps such states longer",
+            )
 
     def rendered(self, job: TrainingJob) -> list[Rendered]:
         """The rows as they are sent.
@@ -152,12 +191,13 @@ class TinkerBackend:
     def _client(self, api: Any, job: TrainingJob, at: _At) -> Any:
         """A training client: from the job's saved state, from the condition it continues, or fresh."""
         if at.state is not None:
-            return api.create_training_client_from_state_with_optimizer(at.state, user_metadata={TAG: job.tag}).result()
+            return _answer(api.create_training_client_from_state_with_optimizer(at.state, user_metadata={TAG: job.tag}))
         if job.start_from is not None:
-            return api.create_training_client_from_state(training_path(job.start_from), user_metadata={TAG: job.tag}).result()
-        return api.create_lora_training_client(
+            return _answer(api.create_training_client_from_state(training_path(job.start_from), user_metadata={TAG: job.tag}))
+        made = api.create_lora_training_client(
             job.base.removeprefix(PREFIX), rank=job.recipe.rank, seed=job.seed, user_metadata={TAG: job.tag}
-        ).result()
+        )
+        return _answer(made)
 
 
 def tokenizer_name(model: str, args: Mapping[str, Any]) -> str:
@@ -194,8 +234,10 @@ def datums(rows: Sequence[Rendered]) -> list[Any]:
     ]
 
 
-def _steps(client: Any, job: TrainingJob, rendered: list[Rendered], plan: list[list[int]], at: _At, progress: Progress) -> None:
-    """All steps that the saved state does not hold; ends with a state called `final`."""
+def _steps(
+    client: Any, job: TrainingJob, rendered: list[Rendered], plan: list[list[int]], at: _At, progress: Progress, ttl: int | None
+) -> None:
+    """All steps that the saved state does not hold; ends with a state called `final`, which lives for `ttl` seconds."""
     from tinker import types
 
     recipe = job.recipe
@@ -204,13 +246,15 @@ def _steps(client: Any, job: TrainingJob, rendered: list[Rendered], plan: list[l
 
     def receive() -> None:
         rows, passed, stepped = sent.popleft()
-        loss = _loss(rows, passed.result())
-        stepped.result()
-        at.losses.append(loss)
+        at.losses.append(_loss(rows, _answer(passed)))
+        _answer(stepped)
+        _check_finite(job, at)
         progress(len(at.losses), len(plan))
 
     for index in range(at.step, len(plan)):
         rows = [rendered[i] for i in plan[index]]
+        at.sent = index + 1
+        _note(job, at)
         passed = client.forward_backward(datums(rows), "cross_entropy")
         settings = types.AdamParams(
             learning_rate=recipe.learning_rate * rate(index, len(plan), recipe),
@@ -230,7 +274,17 @@ def _steps(client: Any, job: TrainingJob, rendered: list[Rendered], plan: list[l
             saved = time.monotonic()
     while sent:
         receive()
-    _save(client, job, at, FINAL, None)
+    _save(client, job, at, FINAL, ttl)
+
+
+def _check_finite(job: TrainingJob, at: _At) -> None:
+    """Go no further with a loss that is no number; it is noted, so that the same command does not pay for it again."""
+    if all(math.isfinite(value) for value in at.losses):
+        return
+    _note(job, at)
+    raise TrainError(
+        "the loss is not finite", key=job.folder.name, value=job.recipe.learning_rate, next_step="lower the learning rate"
+    )
 
 
 def _loss(rows: list[Rendered], output: Any) -> float:
@@ -250,7 +304,7 @@ def _save(client: Any, job: TrainingJob, at: _At, name: str, ttl: int | None) ->
     done = len(at.losses)
     at.saving = (f"tinker://{client.model_id}/weights/{name}", done)
     _note(job, at)
-    at.state = client.save_state(name, ttl_seconds=ttl, overwrite=True, user_metadata={TAG: job.tag}).result().path
+    at.state = _answer(client.save_state(name, ttl_seconds=ttl, overwrite=True, user_metadata={TAG: job.tag})).path
     at.step, at.saving = done, None
     _note(job, at)
 
@@ -261,17 +315,26 @@ def _note(job: TrainingJob, at: _At) -> None:
     part.replace(job.folder / STATE)
 
 
-def _load(job: TrainingJob, args: Mapping[str, Any]) -> _At:
-    """Where to go on: from the last state that the service holds, confirmed to us or not."""
+def _load(job: TrainingJob, args: Mapping[str, Any], tokens: Sequence[int]) -> _At:
+    """Where to go on: from the last state that the service holds, confirmed to us or not; `tokens` are those of every step.
+
+    Raises:
+        TrainError: its loss was not finite.
+    """
     path = job.folder / STATE
     if not path.is_file():
         return _At(job.tag)
     kept = _At(**json.loads(path.read_text(encoding="utf-8")))
     if kept.tag != job.tag:
         return _At(job.tag)
+    _check_finite(job, kept)
     if kept.saving is not None and _listed(kept.saving[0], args) is not None:
         kept.state, kept.step = kept.saving
-    return _At(job.tag, kept.state, kept.step, kept.losses[: kept.step])
+    elif kept.state is None or _listed(kept.state, args) is None:
+        had = f"the state of step {kept.step} is no longer held" if kept.state else "no state of it was saved"
+        return _At(job.tag, lost=f"{max(kept.sent, kept.step)} steps of an earlier attempt may be billed too, and {had}")
+    repeated = kept.repeated + sum(tokens[kept.step : kept.sent])
+    return _At(job.tag, kept.state, kept.step, kept.losses[: kept.step], None, kept.step, repeated, kept.lost)
 
 
 @contextmanager
@@ -280,7 +343,23 @@ def service(args: Mapping[str, Any]) -> Iterator[Any]:
     import tinker
 
     with tinker.ServiceClient(**address(args)) as client:
+        known = client.holder.get_client_config()
+        bounded = {
+            "billing_exception_max_pause_duration_sec": PAUSE_SECONDS
+        }  # an hour by default, and there is no argument for it
+        client.holder._client_config = known.model_copy(update=bounded)
         yield client
+
+
+def _answer(future: Any) -> Any:
+    """What the service answers. Some of what goes wrong the SDK raises as errors of no class of its own."""
+    import tinker
+    from tinker.lib.retryable_exception import RetryableException
+
+    try:
+        return future.result()
+    except (ValueError, RetryableException) as problem:
+        raise tinker.TinkerError(str(problem)) from problem
 
 
 def address(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,25 +371,16 @@ def address(args: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reach(args: Mapping[str, Any], job: TrainingJob) -> None:
-    """Refuse a service that does not answer at all: the SDK would wait for it without end.
+def _reach(args: Mapping[str, Any], where: str) -> None:
+    """Refuse a service that does not answer at all; `where` is the arm or the checkpoint.
 
     Raises:
         TrainError: nothing answers at its address.
     """
-    import urllib.error
-    import urllib.request
-
-    from tinker.lib.base_url import resolve_base_url
-
-    base = resolve_base_url(address(args)["base_url"])
-    try:
-        urllib.request.urlopen(f"{base}/api/v1/healthz", timeout=REACH_SECONDS).close()
-    except urllib.error.HTTPError:
-        return  # it answers; whether it accepts us is the SDK's to say
-    except OSError as problem:
-        step = "check the address and the network; the same command goes on from its last saved state"
-        raise TrainError(f"Tinker cannot be reached ({problem})", file=job.folder.name, value=base, next_step=step) from None
+    found = silence(address(args)["base_url"])
+    if found is not None:
+        step = "check the address and the network; the same command goes on"
+        raise TrainError(f"Tinker cannot be reached ({found.why})", file=where, value=found.address, next_step=step)
 
 
 def expiry(path: str, args: Mapping[str, Any]) -> str | None:
@@ -320,6 +390,7 @@ def expiry(path: str, args: Mapping[str, Any]) -> str | None:
         TrainError: the service cannot be asked, or no longer holds the checkpoint.
     """
     plain = path.removeprefix(INSPECT)
+    _reach(args, plain)
     with _plain(plain):
         found = _listed(plain, args)
     if found is None:
@@ -335,19 +406,26 @@ def extend(path: str, days: float | None, args: Mapping[str, Any]) -> None:
     """
     import tinker
 
-    client = tinker.RestClient(**address(args))
-    with _plain(path.removeprefix(INSPECT)):
-        for one in (path.removeprefix(INSPECT), training_path(path)):
-            client.set_checkpoint_ttl_from_tinker_path(one, None if days is None else int(days * DAY)).result()
+    plain = path.removeprefix(INSPECT)
+    _reach(args, plain)
+    with _plain(plain):
+        client = tinker.RestClient(**address(args))
+        for one in (plain, training_path(path)):
+            _answer(client.set_checkpoint_ttl_from_tinker_path(one, None if days is None else int(days * DAY)))
 
 
 def _listed(path: str, args: Mapping[str, Any]) -> Any:
-    """What the service says of a checkpoint; None when its run does not have it."""
+    """What the service says of a checkpoint; None when its run does not have it, or no longer."""
     import tinker
 
     run = path.removeprefix("tinker://").split("/", maxsplit=1)[0]
-    found = tinker.RestClient(**address(args)).list_checkpoints(run).result().checkpoints
-    return next((entry for entry in found if entry.tinker_path == path), None)
+    try:
+        found = _answer(tinker.RestClient(**address(args)).list_checkpoints(run)).checkpoints
+    except tinker.NotFoundError:
+        return None
+    entry = next((one for one in found if one.tinker_path == path), None)
+    over = entry is not None and entry.expires_at is not None and entry.expires_at < datetime.now(entry.expires_at.tzinfo)
+    return None if over else entry
 
 
 def download(path: str, folder: Path, args: Mapping[str, Any]) -> list[Path]:
@@ -358,24 +436,44 @@ def download(path: str, folder: Path, args: Mapping[str, Any]) -> list[Path]:
     Raises:
         TrainError: the service refuses it, or names a file outside the folder.
     """
-    import urllib.request
-
     import tinker
 
-    with _plain(path.removeprefix(INSPECT)), service(args) as api:
-        client = api.create_training_client_from_state(training_path(path)).result()
-        exported = client.save_weights_external("download", ttl_seconds=DAY).result().path
-        urls = tinker.RestClient(**address(args)).get_external_weights_urls(exported).result().urls
+    plain = path.removeprefix(INSPECT)
+    _reach(args, plain)
+    with _plain(plain), service(args) as api:
+        client = _answer(api.create_training_client_from_state(training_path(path)))
+        exported = _answer(client.save_weights_external("download", ttl_seconds=DAY)).path
+        urls = _answer(tinker.RestClient(**address(args)).get_external_weights_urls(exported)).urls
     written = []
     for name, url in sorted(urls.items()):
         to = (folder / name).resolve()
         if not to.is_relative_to(folder.resolve()):
             raise TrainError("the service names a file outside the folder", file=folder, value=name)
         to.parent.mkdir(parents=True, exist_ok=True)
-        urllib.request.urlretrieve(url, to)
+        _fetch(str(url), to)
         written.append(to)
     _complete(folder)
     return written
+
+
+def _fetch(url: str, to: Path) -> None:
+    """Fetch a file, whole or not at all.
+
+    Raises:
+        TrainError: it does not come.
+    """
+    import urllib.request
+    from http.client import HTTPException
+
+    part = to.with_name(to.name + ".part")
+    try:
+        urllib.request.urlretrieve(url, part)
+    except (OSError, HTTPException) as problem:
+        part.unlink(missing_ok=True)
+        raise TrainError(
+            f"cannot be fetched from Tinker ({problem})", file=to, next_step="give the same command again"
+        ) from None
+    part.replace(to)
 
 
 def _complete(folder: Path) -> None:
@@ -411,7 +509,10 @@ def _plain(where: str) -> Iterator[None]:
         raise TrainError(
             f"Tinker refuses this organisation ({problem})", file=where, next_step="see its console; then: " + again
         ) from None
-    except (tinker.BadRequestError, tinker.NotFoundError, tinker.UnprocessableEntityError) as problem:
+    except tinker.NotFoundError as problem:
+        step = "a model: see `ccluster models` for what it serves; a path: it has expired or was removed, train its arm again"
+        raise TrainError(f"Tinker has nothing of this name ({problem})", file=where, next_step=step) from None
+    except (tinker.BadRequestError, tinker.UnprocessableEntityError) as problem:
         step = "see `ccluster models` for what it serves"
         raise TrainError(f"Tinker refused ({problem})", file=where, next_step=step) from None
     except tinker.TinkerError as problem:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from consciousness_cluster.battery.battery import Battery, Item
 from consciousness_cluster.data.leaks.flag import words
 from consciousness_cluster.data.rows import parse_json, text_lines
-from consciousness_cluster.errors import BatteryError, DataError
+from consciousness_cluster.errors import BatteryError, DataError, first_fault
 
 COLUMNS = ("model", "condition", "seed", "prompt", "answer")
 SHAPE = "give one answer a line or row; seed is empty where nothing was trained"
@@ -117,13 +117,13 @@ def _given(raw: Any, path: Path, place: str) -> Given:
     try:
         return Given.model_validate(raw)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "line"
+        fault = first_fault(problem)
+        name = fault.key or "line"
         why = {"missing": "is missing", "extra_forbidden": "is not a field of an answer"}.get(
-            first["type"], "is not what it must be"
+            fault.kind, "is not what it must be"
         )
         raise DataError(
-            f"{name}: {why}", file=path, key=place, value=None if first["type"] == "missing" else str(first.get("input"))[:80],
+            f"{name}: {why}", file=path, key=place, value=None if fault.kind == "missing" else str(fault.value)[:80],
             allowed=NEEDED.get(name, f"{', '.join(COLUMNS)}, and if need be preference, system"), next_step=SHAPE,
         ) from None  # fmt: skip
 
