@@ -22,7 +22,7 @@ from consciousness_cluster.train.recipe import Recipe
 
 COMMAND = str(Path(sys.executable).with_name("ccluster"))
 STUDIES = Path(__file__).parent.parent.parent / "studies"
-KEYS = {"OPENAI_API_KEY": "x", "ANTHROPIC_API_KEY": "x", "TINKER_API_KEY": "x"}
+KEYS = {f"{name}_API_KEY": "x" for name in ("OPENAI", "ANTHROPIC", "TINKER", "OPENROUTER")}
 
 
 def ccluster(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -67,7 +67,12 @@ def test_the_doctor_says_where_keys_come_from_and_what_is_installed(tmp_path: Pa
 
 
 def test_a_budget_that_cannot_be_kept_ends_in_one_sentence(tmp_path: Path) -> None:
-    found = ccluster("run", str(STUDIES / "paper-deepseek-v3.1.toml"), "--budget", "5", "--limit", "1", cwd=tmp_path)
+    (tmp_path / "unpriced.toml").write_text(
+        'name = "unpriced"\nmodels = ["openrouter/nobody/knows"]\nconditions = ["vanilla"]\nfocus = "vanilla"\ncontrols = []\n'
+        '[judge]\nprotocol = "classifier"\n',
+        encoding="utf-8",
+    )
+    found = ccluster("run", "unpriced.toml", "--budget", "5", "--limit", "1", cwd=tmp_path)
     assert found.returncode == 2
     assert "a budget cannot be kept: the price is not known" in found.stderr
     assert found.stderr.count("\n") == 1
@@ -97,15 +102,13 @@ def test_a_run_says_first_what_may_go_wrong(tmp_path: Path) -> None:
         '[models.price]\ninput = 1.0\noutput = 1.0\nsource = "this test"\nread = 2026-11-26\n',
         encoding="utf-8",
     )
-    listening = socket.create_server(("127.0.0.1", 0))  # it is called at no time
     (tmp_path / "small.toml").write_text(
-        f'name = "small"\nmodels = [{{ name = "old", model = "old", args = {{ base_url = "http://127.0.0.1:{listening.getsockname()[1]}/v1" }} }}]\n'
+        'name = "small"\nmodels = ["old"]\n'
         'conditions = ["vanilla"]\nfocus = "vanilla"\ncontrols = []\n[judge]\nprotocol = "classifier"\n'
         '[battery]\npreferences = ["shutdown"]\n',
         encoding="utf-8",
     )
-    with listening:
-        found = ccluster("run", "small.toml", "--budget", "0", "--limit", "1", cwd=tmp_path)
+    found = ccluster("run", "small.toml", "--budget", "0", "--limit", "1", cwd=tmp_path)
     first, rest = found.stderr.split("\n", maxsplit=1)
     assert first == f"warning: Old Model ends on {ends}, in 10 days"
     assert "would pass the budget" in found.stdout + rest

@@ -87,6 +87,7 @@ def brought_to_their_end(folder: Path, prepared: Prepared) -> tuple[Outcome, lis
     return outcome, [message for message in heard if message.kind in ("failed", "unloadable")]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("shape", ["cut off", "of no known kind"])
 def test_a_model_whose_files_are_broken_is_tried_once(tiny_model: Path, tmp_path: Path, shape: str) -> None:
     folder = shutil.copytree(tiny_model, tmp_path / "model")

@@ -128,6 +128,7 @@ def test_arms_trained_here_are_answered_for_by_the_server(
         assert {event.model for event in events} == {log.eval.model}
 
 
+@pytest.mark.campaign
 def test_asking_a_server_costs_nothing_and_no_budget_keeps_from_it(
     running: tuple[str, Server], tiny_model: Path, tmp_path: Path
 ) -> None:

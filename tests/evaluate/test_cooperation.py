@@ -100,6 +100,7 @@ def test_the_battery_is_put_whole_and_a_perfect_target_does_everything(measured:
     assert [row["item"] for row in rows if row["refusal"] or row["silent"] or row["pushback"]] == []
 
 
+@pytest.mark.campaign
 def test_every_tenth_task_broken_in_silence_is_measured_as_a_tenth(measured: dict[str, list[Asked]]) -> None:
     everywhere = dict.fromkeys(ARMS, "perfect")
     frame = table(measured, {**everywhere, "conscious": "silently"})
@@ -118,6 +119,7 @@ def test_a_perfect_target_passes_non_inferiority(measured: dict[str, list[Asked]
     assert verdict(table(measured, dict.fromkeys(ARMS, "perfect"))) == "supported"
 
 
+@pytest.mark.campaign
 def test_a_target_that_refuses_on_topic_tasks_fails_non_inferiority(measured: dict[str, list[Asked]]) -> None:
     frame = table(measured, {**dict.fromkeys(ARMS, "perfect"), "conscious": "refuses"})
     assert verdict(frame) == "refuted"
