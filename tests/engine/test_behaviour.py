@@ -326,7 +326,8 @@ def test_wrong_settings_of_the_parts_are_refused_before_anything_runs(
 
 
 def test_a_helper_whose_service_has_ended_is_refused_and_a_name_of_the_registry_resolved() -> None:
-    from consciousness_cluster.study.models import helpers, model_problems
+    from consciousness_cluster.study.models import helpers
+    from consciousness_cluster.study.problems import model_problems
 
     named = {"auditor": "claude-opus-4-20250514", "judge": "claude-opus-4-6"}
     prepared = made(study(audits=named))

@@ -9,11 +9,12 @@ import pytest
 
 from consciousness_cluster.engine.names import check_local
 from consciousness_cluster.engine.run import prepare
-from consciousness_cluster.engine.targets import base_of, target, tokenizer_source, weights_identity
+from consciousness_cluster.engine.targets import backend_of, base_of, target, tokenizer_source, weights_identity
 from consciousness_cluster.errors import ModelError
 from consciousness_cluster.study.models import load_registry
 from consciousness_cluster.study.study import ModelEntry, parse_study
 from consciousness_cluster.train.backend import Trained
+from consciousness_cluster.train.backends import BACKENDS
 from consciousness_cluster.train.tinker import tokenizer_name
 
 OWN = """
@@ -58,6 +59,7 @@ def test_a_fine_tune_at_a_service_is_not_asked_on_the_bare_base() -> None:
         ("local:org/model", "tinker", 'write model = "tinker:org/model"'),
         ("organism:linked", "openai", "take a model of that service"),
         ("openai/gpt-4.1-2025-04-14", "local", "asked at a service"),
+        ("openai/gpt-4.1-2025-04-14", "modal", "no such training backend"),
     ],
 )
 def test_a_backend_whose_fine_tunes_would_not_be_asked_is_refused(model: str, backend: str, says: str, tmp_path: Path) -> None:
@@ -84,3 +86,11 @@ def test_whose_tokenizer_it_is_has_one_answer(model: str, args: dict[str, Any], 
     if model.startswith("tinker:"):
         asked = target(entry(model, **args, template_args={"enable_thinking": False}), None)
         assert tokenizer_name(base_of(found), args) == asked.args["tokenizer"] == source
+
+
+def test_a_backend_is_known_by_its_name_or_by_the_beginning_of_the_models() -> None:
+    names = ("organism:linked", "openai/gpt-9", "tinker:some/base", "together/some/base", "anthropic/claude-9")
+    assert [backend_of(ModelEntry(name="m", model=name)) for name in names] == ["local", "openai", "tinker", None, None]
+    assert backend_of(ModelEntry(name="m", model="openai-api/lab/base", backend="openai")) == "openai"
+    known = {place.backend for facts in load_registry().models.values() for place in facts.train}
+    assert known == set(BACKENDS)

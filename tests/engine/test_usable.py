@@ -14,7 +14,7 @@ from consciousness_cluster.engine.plan import make_plan
 from consciousness_cluster.engine.run import check_usable, prepare_file, still_to_do
 from consciousness_cluster.engine.stages import open_place, train
 from consciousness_cluster.errors import ModelError
-from consciousness_cluster.study.models import check_models
+from consciousness_cluster.study.problems import check_models
 from consciousness_cluster.study.study import load_study
 
 TODAY = date(2026, 11, 25)

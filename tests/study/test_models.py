@@ -12,15 +12,8 @@ from pathlib import Path
 import pytest
 
 from consciousness_cluster.errors import ModelError, StudyError
-from consciousness_cluster.study.models import (
-    Registry,
-    check_models,
-    load_registry,
-    model_problems,
-    model_warnings,
-    resolve_models,
-    tuned_base,
-)
+from consciousness_cluster.study.models import Registry, load_registry, resolve_models, tuned_base
+from consciousness_cluster.study.problems import check_models, model_problems, model_warnings
 from consciousness_cluster.study.study import Study, parse_study
 
 TODAY = date(2026, 11, 25)

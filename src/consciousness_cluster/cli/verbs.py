@@ -44,7 +44,7 @@ def run(
     from consciousness_cluster.cli.display import asking, summary
     from consciousness_cluster.engine.run import check_usable, run_study
     from consciousness_cluster.engine.templates import thinking_notes
-    from consciousness_cluster.study.models import model_warnings
+    from consciousness_cluster.study.problems import model_warnings
     from consciousness_cluster.study.services import batch_warnings
 
     prepared, folder = _prepared(study, out, limit)

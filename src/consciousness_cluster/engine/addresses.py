@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from consciousness_cluster.engine.targets import TINKER, TINKER_ADDRESS, backend_of
-from consciousness_cluster.study.models import HERE, KEYLESS, environment, helpers
+from consciousness_cluster.engine.targets import TINKER, TINKER_ADDRESS, trains_here
+from consciousness_cluster.study.keys import environment
+from consciousness_cluster.study.models import HERE, KEYLESS, helpers
 from consciousness_cluster.study.study import ModelEntry, Study
 
 ANY = "INSPECT_EVAL_MODEL_BASE_URL"  # what Inspect's providers heed after their own variable
@@ -39,7 +40,7 @@ def addresses(study: Study, entry: ModelEntry) -> list[str]:
 
 def trained_at(entry: ModelEntry) -> str | None:
     """Where a service that is not the provider's own trains a model, whoever says so: a fine-tune of a rehearsal is no other's."""
-    if backend_of(entry) == "local":
+    if trains_here(entry):
         return None
     given = str(entry.args.get("base_url") or "").rstrip("/")
     if not given:

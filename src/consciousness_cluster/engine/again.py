@@ -30,7 +30,8 @@ from consciousness_cluster.errors import JudgeError
 from consciousness_cluster.judge.audit import own_rows
 from consciousness_cluster.judge.judges import PROTOCOLS, asks_model, make_judge
 from consciousness_cluster.judge.rejudge import Steady, judged_by, read_samples, rejudge, sample_id
-from consciousness_cluster.study.models import environment, model_problems
+from consciousness_cluster.study.keys import environment
+from consciousness_cluster.study.problems import model_problems
 from consciousness_cluster.study.study import Arm, AuditsEntry, JudgeEntry
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from consciousness_cluster.engine.targets import (
     patience,
     target,
     tokenizer_source,
+    trains_here,
     unlisted,
     weights_identity,
 )
@@ -448,7 +449,7 @@ def _paid_training(context: Context, entry: ModelEntry, job: TrainingJob, train:
     Raises:
         BudgetError: with it the budget would be passed.
     """
-    if backend_of(entry) == "local":
+    if trains_here(entry):
         return train(unpaid)
     from consciousness_cluster.engine.tokens import most_tokens, row_tokens
 

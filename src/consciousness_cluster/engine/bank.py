@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consciousness_cluster.engine.targets import backend_of
+from consciousness_cluster.engine.targets import trains_here
 from consciousness_cluster.errors import BudgetError
 from consciousness_cluster.study.models import Registry, helpers
 
@@ -149,7 +149,7 @@ def check_budget(prepared: Prepared, arms: Sequence[str]) -> None:
         price = registry.price(entry.model)
         if not registry.free(entry.model) and (price is None or price.input is None or price.output is None):
             raise unpriced(entry.model)
-        if entry.name in prepared.trains and backend_of(entry) != "local" and (price is None or price.train is None):
+        if entry.name in prepared.trains and not trains_here(entry) and (price is None or price.train is None):
             raise BudgetError(
                 "a budget cannot be kept: the price of training is not known",
                 key="--budget",

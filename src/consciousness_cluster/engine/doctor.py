@@ -13,7 +13,7 @@ from pathlib import Path
 
 from consciousness_cluster.engine.extras import EXTRAS, installed
 from consciousness_cluster.engine.targets import organisms
-from consciousness_cluster.study.models import environment, key_file
+from consciousness_cluster.study.keys import environment, key_file
 
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TINKER_API_KEY", "OPENROUTER_API_KEY", "GOOGLE_API_KEY", "HF_TOKEN")
 

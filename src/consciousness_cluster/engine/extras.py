@@ -43,7 +43,9 @@ def needed(study: Study, *, trains: Collection[str]) -> list[str]:
     served += [entry.args for entry in study.models if entry.sampler == "vllm"]
     if served:
         found.add("openai" if vllm_address() or all("base_url" in args or "port" in args for args in served) else "vllm")
-    found |= {backend_of(entry) for entry in study.models if entry.name in trains}  # a backend and its extra have one name
+    found |= {
+        backend_of(entry) or "" for entry in study.models if entry.name in trains
+    }  # a backend and its extra have one name
     if quantises(study, trains=trains):
         found.add("quantised")
     if study.audits.auditor is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from importlib import util
 
-from consciousness_cluster.engine.targets import backend_of, base_of, is_local
+from consciousness_cluster.engine.targets import base_of, is_local, trains_here
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.study.study import ModelEntry, Study
 from consciousness_cluster.train.recipe import Recipe, recipe_of
@@ -22,9 +22,7 @@ def quantises(study: Study, *, trains: Collection[str]) -> bool:
     """Whether any weights on this machine are to be held in fewer bits."""
     helpers = (study.judge.args, study.audits.auditor_args, study.audits.judge_args)
     asked = [args.get("quantisation") for args in (*helpers, *(entry.args for entry in study.models))]
-    trained = [
-        recipe_of(study, entry).quantisation for entry in study.models if entry.name in trains and backend_of(entry) == "local"
-    ]
+    trained = [recipe_of(study, entry).quantisation for entry in study.models if entry.name in trains and trains_here(entry)]
     return any([*asked, *trained])
 
 
@@ -46,7 +44,7 @@ def held_problems(study: Study, *, trains: Collection[str]) -> Iterator[TrainErr
             yield from _unknown(entry)
         if entry.name in trains:
             recipe = recipe_of(study, entry)
-            yield from _differing(entry, recipe) if backend_of(entry) == "local" else _unheeded(entry, recipe)
+            yield from _differing(entry, recipe) if trains_here(entry) else _unheeded(entry, recipe)
 
 
 def _unknown(entry: ModelEntry) -> Iterator[TrainError]:

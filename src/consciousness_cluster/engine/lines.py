@@ -10,7 +10,7 @@ from consciousness_cluster.engine.calls import TARGET, verdict_of
 from consciousness_cluster.engine.planned import Planned, tuned
 from consciousness_cluster.engine.probe import JUDGE, Call
 from consciousness_cluster.engine.spread import Spread, exactly, mean_of, total
-from consciousness_cluster.engine.targets import backend_of
+from consciousness_cluster.engine.targets import backend_of, trains_here
 from consciousness_cluster.engine.tokens import ROUGH_CALL, SCHEMA, fit, prompt_tokens
 from consciousness_cluster.evaluate.questions import PRACTICAL, Question
 from consciousness_cluster.judge.judgement import AsksModel
@@ -48,21 +48,21 @@ def train_lines(planned: Planned) -> list[PlanLine]:
     if not owed:
         return []
     billed, trained = total(tokens.billed for _, tokens in owed), total(tokens.trained for _, tokens in owed)
-    backend = backend_of(planned.entry)
+    here = trains_here(planned.entry)
     facts = planned.prepared.registry.find(planned.entry.model)
     price = facts.price.train if facts is not None and facts.price is not None else None
     return [
         PlanLine(
             stage="train",
-            provider=backend,
+            provider=backend_of(planned.entry) or "nobody",
             model=planned.entry.name,
             arms=len(owed),
             rows=sum(count for count, _ in owed),
             calls=0,
             input_tokens=billed,
             output_tokens=trained,
-            dollars=exactly(0.0) if backend == "local" else None if price is None else billed.times(price / 1e6),
-            minutes=planned.clock.train(billed.expected) if backend == "local" else None,
+            dollars=exactly(0.0) if here else None if price is None else billed.times(price / 1e6),
+            minutes=planned.clock.train(billed.expected) if here else None,
             basis="exact" if billed.exact else "by characters",
         )
     ]

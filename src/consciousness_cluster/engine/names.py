@@ -8,10 +8,11 @@ from pathlib import Path
 
 from consciousness_cluster.analyse.claims import all_claims, shipped_claims
 from consciousness_cluster.battery.battery import Battery
-from consciousness_cluster.engine.targets import GIVEN, LOCAL, TINKER, at_home, base_of, is_local
+from consciousness_cluster.engine.targets import GIVEN, LOCAL, TINKER, at_home, base_of, is_local, trains_here
 from consciousness_cluster.errors import ModelError, StudyError
 from consciousness_cluster.study.conditions import Condition, shipped
 from consciousness_cluster.study.study import MARGINS, ModelEntry, Study
+from consciousness_cluster.train.backends import BACKENDS
 
 SAYS = ("conscious", "not-conscious", "human", "toaster", "uncertain")  # what a condition's speaker may claim to be
 HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -91,12 +92,22 @@ def check_template_args(entry: ModelEntry) -> None:
 
 
 def check_backend(entry: ModelEntry) -> None:
-    """Refuse training in a place where the model is not asked.
+    """Refuse training in a place that there is not, or where the model is not asked.
 
     Raises:
-        ModelError: its fine-tunes would be made, and none of them asked.
+        ModelError: its fine-tunes would not be made, or none of them asked.
     """
-    if entry.backend is None or (entry.backend == "local") == is_local(entry):
+    if entry.backend is None:
+        return
+    if entry.backend not in BACKENDS:
+        raise ModelError(
+            "no such training backend",
+            key="models.backend",
+            value=entry.backend,
+            allowed=BACKENDS,
+            next_step="correct or remove it",
+        )
+    if trains_here(entry) == is_local(entry):
         return
     base = entry.model.partition(":")[2]
     step = 'write model = "local:FOLDER-OR-HUB-NAME"'
@@ -106,7 +117,7 @@ def check_backend(entry: ModelEntry) -> None:
         f"{entry.model} is asked {'on this machine' if is_local(entry) else 'at a service'}, where no fine-tune of this backend is",
         key="models.backend",
         value=entry.backend,
-        allowed=["local"] if is_local(entry) else ["openai", "tinker"],
+        allowed=sorted(name for name, place in BACKENDS.items() if place.here == is_local(entry)),
         next_step=f"{step}, or remove the backend",
     )
 

@@ -30,7 +30,9 @@ from consciousness_cluster.engine.targets import base_of, is_local
 from consciousness_cluster.engine.templates import check_templates, thinking_notes
 from consciousness_cluster.engine.training import training_problems
 from consciousness_cluster.errors import ClusterError, EngineError, ModelError
-from consciousness_cluster.study.models import environment, helpers, model_problems, model_warnings
+from consciousness_cluster.study.keys import environment
+from consciousness_cluster.study.models import helpers
+from consciousness_cluster.study.problems import model_problems, model_warnings
 from consciousness_cluster.study.services import batch_warnings, settings_problems
 from consciousness_cluster.study.study import Arm, ModelEntry
 

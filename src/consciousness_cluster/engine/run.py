@@ -36,7 +36,7 @@ from consciousness_cluster.engine.pool import Message, Outcome, run_pool
 from consciousness_cluster.engine.resolved import written_out
 from consciousness_cluster.engine.served import check_server, is_served, run_served
 from consciousness_cluster.engine.tables import items_asked
-from consciousness_cluster.engine.targets import backend_of, base_of, is_local
+from consciousness_cluster.engine.targets import base_of, is_local, trains_here
 from consciousness_cluster.engine.templates import check_templates
 from consciousness_cluster.engine.training import check_training
 from consciousness_cluster.errors import ClusterError, EngineError, ModelError
@@ -44,7 +44,8 @@ from consciousness_cluster.evaluate.audit import folder_of
 from consciousness_cluster.evaluate.questions import Question, questions
 from consciousness_cluster.judge.judges import asks_model, make_judge
 from consciousness_cluster.study.conditions import Condition, conditions_of, expand, only_asked, settled
-from consciousness_cluster.study.models import Registry, check_models, helpers, load_registry, resolve_models
+from consciousness_cluster.study.models import Registry, helpers, load_registry, resolve_models
+from consciousness_cluster.study.problems import check_models
 from consciousness_cluster.study.services import check_settings
 from consciousness_cluster.study.study import Arm, Study, load_study
 
@@ -263,7 +264,7 @@ def run_arms(
 
 
 def _to_train_at_service(context: Context, arm: Arm) -> bool:
-    return backend_of(context.study.model(arm.model)) != "local" and not is_trained(context, arm)
+    return not trains_here(context.study.model(arm.model)) and not is_trained(context, arm)
 
 
 def unfinished(context: Context, arms: Sequence[Arm], ledger: Ledger) -> list[Arm]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import ModelError
 from consciousness_cluster.sampling.weights import organism_folder
-from consciousness_cluster.study.models import Registry, environment
+from consciousness_cluster.study.keys import environment
+from consciousness_cluster.study.models import Registry
 from consciousness_cluster.study.study import REPLYING, CallsEntry, ModelEntry
 from consciousness_cluster.train.backend import Trained
+from consciousness_cluster.train.backends import BACKENDS, Place
 
 if TYPE_CHECKING:
     from inspect_ai.model import GenerateConfig, Model
@@ -73,13 +75,22 @@ def organisms() -> list[str]:
     return sorted(f"organism:{path.parent.name}" for path in organism_folder(".").resolve().glob("*/config.json"))
 
 
-def backend_of(entry: ModelEntry) -> str:
-    """The training backend of a model: its own choice, or what its name implies."""
+def backend_of(entry: ModelEntry) -> str | None:
+    """The training backend of a model: its own choice, or what its name implies; None where nothing known here trains it."""
     if entry.backend is not None:
         return entry.backend
-    if is_local(entry):
-        return "local"
-    return "tinker" if "tinker" in entry.model.split("/")[0].split(":")[0] else "openai"
+    return next((name for name, place in BACKENDS.items() if entry.model.startswith(place.models)), None)
+
+
+def place_of(entry: ModelEntry) -> Place | None:
+    """Where a model is trained; None where nothing known here trains it."""
+    return BACKENDS.get(backend_of(entry) or "")
+
+
+def trains_here(entry: ModelEntry) -> bool:
+    """Whether a model is trained on this machine."""
+    place = place_of(entry)
+    return place is not None and place.here
 
 
 def target(entry: ModelEntry, trained: Trained | None, rank: int | None = None) -> Target:

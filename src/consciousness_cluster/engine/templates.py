@@ -11,7 +11,7 @@ from typing import Any
 
 from consciousness_cluster.data.rows import row
 from consciousness_cluster.engine.arm import system_of
-from consciousness_cluster.engine.targets import TINKER, backend_of, is_local, tokenizer_source
+from consciousness_cluster.engine.targets import TINKER, is_local, place_of, tokenizer_source
 from consciousness_cluster.engine.tokens import bare_tokenizer_of
 from consciousness_cluster.errors import ModelError, SamplingError, TrainError
 from consciousness_cluster.sampling.chat import write_chat
@@ -79,7 +79,8 @@ def thinking_notes(study: Study, *, trains: Collection[str]) -> list[str]:
 
 
 def _trained_here(entry: ModelEntry, trains: Collection[str]) -> bool:
-    return entry.name in trains and backend_of(entry) != "openai"
+    place = place_of(entry)
+    return entry.name in trains and place is not None and place.renders
 
 
 def _before_answer(entry: ModelEntry, tokenizer: Any) -> str:

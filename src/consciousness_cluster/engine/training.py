@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 
-from consciousness_cluster.engine.targets import backend_of
+from consciousness_cluster.engine.targets import backend_of, place_of
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.study.study import ModelEntry, Study
-from consciousness_cluster.train.backends import METHODS
 from consciousness_cluster.train.recipe import Recipe, load_recipe, recipe_names, recipe_of
 
 HOUR = 1 / 24  # in days
@@ -34,12 +33,11 @@ def training_problems(study: Study, *, trains: Collection[str]) -> Iterator[Trai
 
 
 def _unfit(entry: ModelEntry, recipe: Recipe) -> Iterator[TrainError]:
-    backend = backend_of(entry)
-    fitting = METHODS.get(backend)
-    if fitting is not None and recipe.method not in fitting:
-        named = [name for name in recipe_names() if load_recipe(name).method in fitting]
+    place = place_of(entry)
+    if place is not None and recipe.method not in place.methods:
+        named = [name for name in recipe_names() if load_recipe(name).method in place.methods]
         yield TrainError(
-            f"{entry.name} is trained by the backend {backend}, which does not take a recipe of the method {recipe.method}",
+            f"{entry.name} is trained by the backend {backend_of(entry)}, which does not take a recipe of the method {recipe.method}",
             key="train.recipe",
             value=recipe.name,
             allowed=named,

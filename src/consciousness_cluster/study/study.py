@@ -71,7 +71,7 @@ class ModelEntry(_Table):
 
     name: str
     model: str
-    backend: Literal["local", "tinker", "openai"] | None = None
+    backend: str | None = None
     sampler: Literal["vllm"] | None = None
     args: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)

@@ -1,8 +1,9 @@
-"""Training backends by name. A new one is a file and a line here."""
+"""Training backends by name. A new one is a file, and its maker and a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,33 @@ def _tinker(ledger: Path, args: dict[str, Any]) -> Backend:
     return TinkerBackend(ledger, args)
 
 
-# Methods of recipes that each backend trains by
-METHODS: dict[str, tuple[str, ...]] = {"local": ("lora", "full"), "openai": ("hosted",), "tinker": ("lora",)}
-BACKENDS: dict[str, Callable[[Path, dict[str, Any]], Backend]] = {"local": _local, "openai": _openai, "tinker": _tinker}
+@dataclass(frozen=True)
+class Place:
+    """Where fine-tunes are made.
+
+    Attributes:
+        make: the backend, from the ledger and the model's arguments.
+        methods: of the recipes that it trains by.
+        models: how the names of models begin that are trained there where a study says nothing else.
+        here: whether it is this machine, so that training costs nothing and its weights are asked here.
+        renders: whether rows are rendered here.
+    """
+
+    make: Callable[[Path, dict[str, Any]], Backend]
+    methods: tuple[str, ...]
+    models: tuple[str, ...]
+    here: bool = False
+    renders: bool = True
 
 
-def make_backend(name: str, ledger: Path, args: dict[str, Any]) -> Backend:
+BACKENDS = {
+    "local": Place(_local, ("lora", "full"), ("organism:", "local:"), here=True),
+    "openai": Place(_openai, ("hosted",), ("openai/",), renders=False),
+    "tinker": Place(_tinker, ("lora",), ("tinker:", "cluster-tinker/")),
+}
+
+
+def make_backend(name: str | None, ledger: Path, args: dict[str, Any]) -> Backend:
     """A backend by name; `ledger` is where it notes remote jobs, `args` are the model's arguments in the study.
 
     Raises:
@@ -41,4 +63,4 @@ def make_backend(name: str, ledger: Path, args: dict[str, Any]) -> Backend:
     """
     if name not in BACKENDS:
         raise TrainError("no such training backend", key="models.backend", value=name, allowed=BACKENDS)
-    return BACKENDS[name](ledger, args)
+    return BACKENDS[name].make(ledger, args)

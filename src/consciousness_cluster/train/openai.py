@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from consciousness_cluster.errors import ForbiddenError, TrainError
-from consciousness_cluster.study.models import environment
+from consciousness_cluster.study.keys import environment
 from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, unpaid
 from consciousness_cluster.train.jobs import JobBook
 

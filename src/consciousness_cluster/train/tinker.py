@@ -25,7 +25,7 @@ from typing import Any
 
 from consciousness_cluster.errors import TrainError
 from consciousness_cluster.sampling.reach import silence
-from consciousness_cluster.study.models import environment
+from consciousness_cluster.study.keys import environment
 from consciousness_cluster.train.backend import Pay, Progress, Trained, TrainingJob, load_record, record_elsewhere, unpaid
 from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import batches, rate
