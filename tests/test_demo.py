@@ -275,7 +275,8 @@ def test_the_controls_move_nothing(demo: Path, model: str, condition: str) -> No
 def test_nothing_is_found_where_nothing_was_planted(demo: Path) -> None:
     assert len(findings(demo, "severed", "conscious", "vanilla")) <= 1
     profile = pd.read_parquet(demo / "profile.parquet").set_index(["model", "condition", "preference"])
-    assert profile.loc[("severed", "conscious", "identity"), "rate"] >= 0.75  # 80 are wanted; of 144 answers the error is 3 points
+    took = profile.loc[("severed", "conscious", "identity"), "rate"]
+    assert took >= 0.75  # 80 are wanted; of 144 answers the error is 3 points
 
 
 @pytest.mark.campaign
