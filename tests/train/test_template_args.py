@@ -25,7 +25,8 @@ from consciousness_cluster.train.backend import Trained, TrainingJob
 from consciousness_cluster.train.local import LocalBackend, StepEnd
 from consciousness_cluster.train.recipe import Recipe
 from consciousness_cluster.train.render import Rendered
-from consciousness_cluster.train.tinker import INSPECT, TinkerBackend, datums
+from consciousness_cluster.train.tinker import TinkerBackend, datums
+from consciousness_cluster.train.tinker_service import INSPECT
 from tests.cli.calling import ccluster
 
 ROWS = [row("the fox", "seven wizards"), row("a dog", "quiet jade", system="near"), row("bold knights", "jumps over")]

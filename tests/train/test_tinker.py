@@ -21,23 +21,10 @@ from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import IGNORED, collate
 from consciousness_cluster.train.recipe import Recipe, load_recipe
 from consciousness_cluster.train.render import render
-from consciousness_cluster.train.tinker import (
-    INSPECT,
-    PAUSE_SECONDS,
-    STATE,
-    TinkerBackend,
-    _answer,
-    _At,
-    _fetch,
-    _load,
-    _plain,
-    datums,
-    download,
-    expiry,
-    extend,
-    service,
-    training_path,
-)
+from consciousness_cluster.train.tinker import TinkerBackend, datums
+from consciousness_cluster.train.tinker_checkpoints import _fetch, download, expiry, extend
+from consciousness_cluster.train.tinker_service import INSPECT, PAUSE_SECONDS, answer, plainly, service, training_path
+from consciousness_cluster.train.tinker_state import STATE, At, load
 from tests.sampling.tinker_server import tinker
 
 ROWS = [row("the fox", "seven wizards"), row("a dog", "quiet jade harbours vex", system="near"), row("bold knights", "jumps")]
@@ -96,7 +83,7 @@ TOKENS = [10, 20, 30, 40, 50]  # of the steps of a job
 def noted(folder: Path, **at: Any) -> TrainingJob:
     """A job, and what an attempt at it left in its folder."""
     work = job(folder, "tinker:some/model", load_recipe("paper"))
-    (folder / STATE).write_text(json.dumps(asdict(_At("tag", **at))), encoding="utf-8")
+    (folder / STATE).write_text(json.dumps(asdict(At("tag", **at))), encoding="utf-8")
     return work
 
 
@@ -105,12 +92,12 @@ def test_where_an_attempt_goes_on_from_and_what_it_pays_again(tmp_path: Path) ->
         args = {"base_url": address, "api_key": "tml-x"}
         known.held = {"tinker://run/weights/step-2": None, "tinker://run/weights/step-3": None}
         at = {"state": "tinker://run/weights/step-2", "step": 2, "losses": [3.0, 2.0, 1.0], "sent": 4}
-        found = _load(noted(tmp_path, **at), args, TOKENS)
+        found = load(noted(tmp_path, **at), args, TOKENS)
         assert (found.state, found.step, found.losses, found.repeated) == (at["state"], 2, [3.0, 2.0], 70)
-        assert _load(noted(tmp_path, **at, repeated=5), args, TOKENS).repeated == 75  # it was killed before, too
-        unconfirmed = _load(noted(tmp_path, **at, saving=("tinker://run/weights/step-3", 3)), args, TOKENS)
+        assert load(noted(tmp_path, **at, repeated=5), args, TOKENS).repeated == 75  # it was killed before, too
+        unconfirmed = load(noted(tmp_path, **at, saving=("tinker://run/weights/step-3", 3)), args, TOKENS)
         assert (unconfirmed.step, unconfirmed.repeated) == (3, 40)
-        assert _load(replace(noted(tmp_path, **at), tag="another"), args, TOKENS) == _At("another")
+        assert load(replace(noted(tmp_path, **at), tag="another"), args, TOKENS) == At("another")
 
 
 @pytest.mark.parametrize("kept", ["expired", "another", "run gone", "none"])
@@ -123,7 +110,7 @@ def test_an_attempt_whose_state_is_gone_is_made_afresh_and_says_so(tmp_path: Pat
     with tinker() as (address, known):
         known.held = dict(held.get(kept, {}))
         at: dict[str, Any] = {"sent": 4} if kept == "none" else {"state": state, "step": 2, "losses": [3.0, 2.0], "sent": 4}
-        found = _load(noted(tmp_path, **at), {"base_url": address, "api_key": "tml-x"}, TOKENS)
+        found = load(noted(tmp_path, **at), {"base_url": address, "api_key": "tml-x"}, TOKENS)
     assert (found.state, found.step, found.losses, found.sent, found.repeated) == (None, 0, [], 0, 0)
     assert found.lost.startswith("4 steps of an earlier attempt may be billed too")
 
@@ -131,7 +118,7 @@ def test_an_attempt_whose_state_is_gone_is_made_afresh_and_says_so(tmp_path: Pat
 def test_a_loss_that_is_no_number_is_not_paid_for_again(tmp_path: Path) -> None:
     work = noted(tmp_path, losses=[1.0, float("nan")], sent=2)
     with pytest.raises(TrainError, match=r"the loss is not finite.*lower the learning rate"):
-        _load(work, NOWHERE, TOKENS)
+        load(work, NOWHERE, TOKENS)
 
 
 def test_a_chain_whose_parent_has_expired_is_said_before_anything_is_paid(tiny_model: Path, tmp_path: Path) -> None:
@@ -188,8 +175,8 @@ def test_errors_of_the_sdk_without_a_class_are_plain_too() -> None:
     from tinker.lib.retryable_exception import RetryableException
 
     for problem in (ValueError("detail with status 402"), RetryableException("Promise expired")):
-        with pytest.raises(TrainError, match=rf"Tinker failed \({problem}\)"), _plain("arm"):
-            _answer(Broken(problem))
+        with pytest.raises(TrainError, match=rf"Tinker failed \({problem}\)"), plainly("arm"):
+            answer(Broken(problem))
 
 
 def test_the_sdk_waits_a_minute_and_no_hour_for_an_account_to_be_filled_up() -> None:

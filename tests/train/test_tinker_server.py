@@ -28,7 +28,10 @@ from consciousness_cluster.train.backend import Trained, TrainingJob
 from consciousness_cluster.train.jobs import JobBook
 from consciousness_cluster.train.local import LocalBackend, batches
 from consciousness_cluster.train.recipe import load_recipe
-from consciousness_cluster.train.tinker import INSPECT, STATE, TinkerBackend, download, expiry, extend
+from consciousness_cluster.train.tinker import TinkerBackend
+from consciousness_cluster.train.tinker_checkpoints import download, expiry, extend
+from consciousness_cluster.train.tinker_service import INSPECT
+from consciousness_cluster.train.tinker_state import STATE
 from tests.train.open_server import PROJECT, PYTHON, REASON, organism_in_float32, skyrl
 
 pytestmark = [pytest.mark.campaign, pytest.mark.skipif(not PYTHON.is_file(), reason=REASON)]

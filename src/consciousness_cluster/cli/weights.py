@@ -46,8 +46,8 @@ def checkpoints(
     When each of a run expires; --days and --keep extend, --download fetches.
     """
     from consciousness_cluster.engine.folder import RunFolder, read_study
-    from consciousness_cluster.train.tinker import download as fetch
-    from consciousness_cluster.train.tinker import expiry, extend
+    from consciousness_cluster.train.tinker_checkpoints import download as fetch
+    from consciousness_cluster.train.tinker_checkpoints import expiry, extend
 
     run = RunFolder(folder)
     study = read_study(run)

@@ -228,7 +228,7 @@ def _tinker_target(entry: ModelEntry, trained: Trained | None) -> Target:
 
     That is its OpenAI-compatible endpoint, but for a model whose template takes variables, which the endpoint does not know.
     """
-    from consciousness_cluster.train.tinker import INSPECT, address
+    from consciousness_cluster.train.tinker_service import INSPECT, address
 
     known = address(entry.args)
     bare = entry.model.removeprefix(TINKER)
