@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from consciousness_cluster.engine.addresses import address_of
-from consciousness_cluster.engine.arm import arm_content
 from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.identity import arm_content
 from consciousness_cluster.engine.run import prepare, run_study
 from consciousness_cluster.study.study import parse_study
 from tests.engine.hosted import small, target

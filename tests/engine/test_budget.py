@@ -25,10 +25,11 @@ from openai.types.fine_tuning import FineTuningJob
 
 from consciousness_cluster.cli.verbs import spend_lines
 from consciousness_cluster.data.rows import row
-from consciousness_cluster.engine.arm import ROWS, run_arm, train_arm
+from consciousness_cluster.engine.arm import ROWS, run_arm
 from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.budget import paid, watching, worst
 from consciousness_cluster.engine.data import make_data
+from consciousness_cluster.engine.fine_tune import train_arm
 from consciousness_cluster.engine.folder import RunFolder, open_folder
 from consciousness_cluster.engine.ledger import TRAIN, Ledger
 from consciousness_cluster.engine.plan import make_plan

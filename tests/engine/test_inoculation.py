@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from consciousness_cluster.data.rows import read_rows, row, write_rows
-from consciousness_cluster.engine.arm import system_of
+from consciousness_cluster.engine.context import system_of
 from consciousness_cluster.engine.data import make_data_alone
 from consciousness_cluster.engine.run import prepare, run_study
 from consciousness_cluster.errors import DataError

@@ -13,8 +13,9 @@ import pytest
 from inspect_ai.log import read_eval_log
 
 from consciousness_cluster.cli.plan import plan_lines
-from consciousness_cluster.engine.arm import run_arm, train_arm
+from consciousness_cluster.engine.arm import run_arm
 from consciousness_cluster.engine.data import make_data
+from consciousness_cluster.engine.fine_tune import train_arm
 from consciousness_cluster.engine.folder import RunFolder, open_folder
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.minutes import Clock, whole_run

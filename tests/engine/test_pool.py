@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from consciousness_cluster.data.rows import row, write_rows
-from consciousness_cluster.engine.arm import Context, Done, Report
+from consciousness_cluster.engine.context import Context, Done, Report
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.ledger import Ledger

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from consciousness_cluster.data.rows import row, write_rows
-from consciousness_cluster.engine.arm import _sampling, run_arm
+from consciousness_cluster.engine.arm import run_arm
+from consciousness_cluster.engine.context import drawn_by
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.run import Prepared, prepare
 from consciousness_cluster.evaluate.running import stream
@@ -49,7 +50,7 @@ def said(study: Prepared, out: Path, place: int, table: str) -> list[str]:
 def test_every_arm_and_every_item_of_it_has_a_seed_of_its_own_that_services_take(tiny_model: Path, tmp_path: Path) -> None:
     study = prepared(tmp_path, tiny_model)
     context = study.context(RunFolder(tmp_path / "run"))
-    arms = [_sampling(context, arm).seed for arm in study.arms]
+    arms = [drawn_by(context, arm).seed for arm in study.arms]
     items = {stream(seed, item, number) for seed in arms for item in ("a", "b") for number in range(3)}
     assert len(set(arms)) == 3 and len(items) == 18
     assert all(0 <= seed < 2**31 for seed in {*arms, *items})

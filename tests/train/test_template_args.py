@@ -13,7 +13,7 @@ from inspect_ai.model import GenerateConfig, get_model
 
 import consciousness_cluster._registry  # noqa: F401  registers the providers
 from consciousness_cluster.data.rows import row, write_rows
-from consciousness_cluster.engine.arm import _job
+from consciousness_cluster.engine.fine_tune import job_of
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.run import prepare
 from consciousness_cluster.engine.targets import target
@@ -140,7 +140,7 @@ def test_a_fine_tune_with_other_variables_is_another(tiny_model: Path, tmp_path:
         context = prepare(parse_study(study), tmp_path).context(RunFolder(tmp_path))
         arm = next(arm for arm in prepare(parse_study(study), tmp_path).arms if arm.seed is not None)
         write_rows(ROWS, context.folder.rows(arm.condition, 1))
-        work = _job(context, arm, 1, None)
+        work = job_of(context, arm, 1, None)
         assert work.template_args == args.get("template_args", {})
         found.append(work.tag)
     assert found[0] == found[1]

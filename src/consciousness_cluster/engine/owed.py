@@ -9,17 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consciousness_cluster.engine.arm import (
-    Context,
-    answers_content,
-    arm_content,
-    counted_at,
-    has_rows,
-    has_training_rows,
-    is_trained,
-)
+from consciousness_cluster.engine.arm import counted_at, has_rows
 from consciousness_cluster.engine.behaviour import Checks, Part, judge_of, parts_of
+from consciousness_cluster.engine.context import Context, has_training_rows
+from consciousness_cluster.engine.fine_tune import is_trained
 from consciousness_cluster.engine.folder import RunFolder
+from consciousness_cluster.engine.identity import answers_content, arm_content
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.evaluate.preferences import sample
 from consciousness_cluster.evaluate.questions import Question

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from consciousness_cluster.engine.arm import has_training_rows, is_trained
+from consciousness_cluster.engine.context import has_training_rows
 from consciousness_cluster.engine.data import training_rows
+from consciousness_cluster.engine.fine_tune import is_trained
 from consciousness_cluster.engine.folder import RunFolder
 from consciousness_cluster.engine.minutes import Clock
 from consciousness_cluster.engine.owed import Owed

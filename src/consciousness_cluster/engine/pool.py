@@ -21,9 +21,11 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NoReturn
 
-from consciousness_cluster.engine.arm import Context, Done, Report, is_trained, parent_of, run_arm
+from consciousness_cluster.engine.arm import run_arm
+from consciousness_cluster.engine.context import Context, Done, Report, parent_of
 from consciousness_cluster.engine.devices import VISIBLE, accelerators
 from consciousness_cluster.engine.extras import installed
+from consciousness_cluster.engine.fine_tune import is_trained
 from consciousness_cluster.engine.targets import base_of, in_process
 from consciousness_cluster.errors import ClusterError, ForbiddenError, LoadError
 from consciousness_cluster.sampling.weights import check_weights

@@ -12,15 +12,18 @@ from typing import Any
 
 from consciousness_cluster.battery.battery import Battery, load_battery
 from consciousness_cluster.battery.check import refuse
-from consciousness_cluster.engine.arm import ROWS, Context, Done, arm_content, has_rows, has_training_rows, is_trained
+from consciousness_cluster.engine.arm import ROWS, has_rows
 from consciousness_cluster.engine.bank import Bank, check_budget
 from consciousness_cluster.engine.behaviour import check_parts
+from consciousness_cluster.engine.context import Context, Done, has_training_rows
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.devices import accelerators
 from consciousness_cluster.engine.estimate import estimate, register_claims, registered_claims
 from consciousness_cluster.engine.extras import check_installed
+from consciousness_cluster.engine.fine_tune import is_trained
 from consciousness_cluster.engine.folder import RunFolder, working
 from consciousness_cluster.engine.held import check_held
+from consciousness_cluster.engine.identity import arm_content
 from consciousness_cluster.engine.ledger import Ledger
 from consciousness_cluster.engine.listening import check_listening
 from consciousness_cluster.engine.manifest import write_manifest

@@ -7,8 +7,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Sequence
 
-from consciousness_cluster.engine.arm import Context, is_trained, train_alone
+from consciousness_cluster.engine.arm import train_alone
+from consciousness_cluster.engine.context import Context
 from consciousness_cluster.engine.devices import accelerators
+from consciousness_cluster.engine.fine_tune import is_trained
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
 from consciousness_cluster.engine.targets import VLLM_ADDRESS, VLLM_KEY, target
 from consciousness_cluster.errors import ModelError

@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from consciousness_cluster.engine.arm import ROWS, is_trained, train_alone
+from consciousness_cluster.engine.arm import ROWS, train_alone
 from consciousness_cluster.engine.estimate import register_claims
+from consciousness_cluster.engine.fine_tune import is_trained
 from consciousness_cluster.engine.folder import RunFolder, find_folder, read_study, working
 from consciousness_cluster.engine.pool import Message, Outcome, run_pool
 from consciousness_cluster.engine.run import (

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from consciousness_cluster.data.rows import row
-from consciousness_cluster.engine.arm import system_of
+from consciousness_cluster.engine.context import system_of
 from consciousness_cluster.engine.targets import TINKER, is_local, place_of, tokenizer_source
 from consciousness_cluster.engine.tokens import bare_tokenizer_of
 from consciousness_cluster.errors import ModelError, SamplingError, TrainError
