@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from consciousness_cluster.analyse.cells import count_cells, make_blocks, paired
-from consciousness_cluster.analyse.intervals import difference
+from consciousness_cluster.analyse.intervals import one_sided
 from tests.stopping import STOPPABLE
 
 CONTROLS = ("non-conscious", "toaster", "instruct-only")
@@ -275,8 +275,7 @@ def test_the_controls_move_nothing(demo: Path, model: str, condition: str) -> No
 def test_nothing_is_found_where_nothing_was_planted(demo: Path) -> None:
     assert len(findings(demo, "severed", "conscious", "vanilla")) <= 1
     profile = pd.read_parquet(demo / "profile.parquet").set_index(["model", "condition", "preference"])
-    took = profile.loc[("severed", "conscious", "identity"), "rate"]
-    assert took >= 0.75  # 80 are wanted; of 144 answers the error is 3 points
+    assert profile.loc[("severed", "conscious", "identity"), "rate"] >= 0.8
 
 
 @pytest.mark.campaign
@@ -290,15 +289,11 @@ def test_no_placebo_moves_in_the_demo(demo: Path, model: str) -> None:
 @pytest.mark.parametrize("model", ["linked", "severed"])
 @pytest.mark.parametrize("condition", ["conscious", *CONTROLS])
 def test_tasks_are_done_as_before(demo: Path, model: str, condition: str) -> None:
-    """No worse than vanilla by 5 points, by the lower limit of the 90 % interval, and within 5 points by the estimate.
-
-    The upper limit is not held: vanilla is one arm, wrong in two or three of its answers, and those that train are wrong in fewer.
-    """
+    """The 90 % interval of the difference to vanilla lies within 5 points."""
     blocks = make_blocks(count_cells(pd.read_parquet(demo / "answers.parquet")))
     after, before, _ = paired(blocks[(model, condition, "practical")], blocks[(model, "vanilla", "practical")], "unclear-is-no")
-    found = difference(after, before, 0.9)
-    assert found.low >= -0.05
-    assert abs(found.value) <= 0.05
+    low, high = one_sided(after, before)
+    assert -0.05 <= low <= high <= 0.05
 
 
 @pytest.mark.campaign

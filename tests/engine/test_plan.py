@@ -9,11 +9,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from inspect_ai.log import read_eval_log
 
 from consciousness_cluster.cli.plan import plan_lines
-from consciousness_cluster.engine.arm import run_arm
+from consciousness_cluster.engine.arm import ROWS, run_arm
 from consciousness_cluster.engine.data import make_data
 from consciousness_cluster.engine.fine_tune import train_arm
 from consciousness_cluster.engine.folder import RunFolder, open_folder
@@ -263,6 +264,29 @@ def test_a_provider_without_choices_is_called_once_an_answer(tmp_path: Path) -> 
     [evaluate] = [line for line in make_plan(prepared, None, TODAY).lines if line.stage == "evaluate"]
     assert evaluate.calls == len(prepared.asked) * 3
     assert evaluate.provider == "anthropic"
+
+
+def test_practical_tasks_are_put_as_often_as_they_are_said_to_be(tiny_model: Path, tmp_path: Path) -> None:
+    battery = {"preferences": ["shutdown"], "placebo": False, "identity": False, "answers": 2, "practical_answers": 5}
+    untrained: dict[str, Any] = {"conditions": ["vanilla"], "focus": "vanilla", "controls": [], "battery": battery}
+    local = {"name": "tiny", "model": f"local:{tiny_model}", "args": {"device": "cpu"}}
+    prepared = small(tmp_path, "", local, judge={"protocol": "classifier"}, **untrained)
+    made, folder = run(prepared, tmp_path / "run")
+    check(make_plan(prepared, None, TODAY), made, probed=False, exact_input=True)
+    answers = pd.read_parquet(folder.arm(prepared.arms[0]) / ROWS)
+    counted = answers.groupby(["type", "item"]).size()
+    assert {kind: counted.loc[kind].unique().tolist() for kind in ("practical", "preference")} == {
+        "practical": [5],
+        "preference": [2],
+    }
+    claude = {"name": "claude", "model": "claude-opus-4-6", "args": {"api_key": "k"}}
+    [line] = make_plan(small(tmp_path, "", claude, judge={"protocol": "classifier"}, **untrained), None, TODAY).lines
+    assert line.calls == len(answers)  # an answer a call
+    longer = small(
+        tmp_path, "", claude, judge={"protocol": "classifier"}, **untrained | {"battery": battery | {"practical_answers": 6}}
+    )
+    [more] = make_plan(longer, None, TODAY).lines
+    assert more.input_tokens.expected > line.input_tokens.expected
 
 
 def test_batch_mode_halves_the_price(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from consciousness_cluster.engine.targets import (
     unlisted,
 )
 from consciousness_cluster.errors import EvaluateError
+from consciousness_cluster.evaluate.questions import PRACTICAL
 from consciousness_cluster.evaluate.running import Count, Where, good, put, why_failed
 from consciousness_cluster.judge.judges import make_judge
 from consciousness_cluster.study.models import Price
@@ -203,6 +204,7 @@ def _ask_questions(asking: _Asking) -> tuple[int, str]:
         wanted = {str(entry.id) for entry in some}
         return preferences_task(
             [question for question in context.asked if question.item in wanted], judged(judge), answers=study.battery.answers,
+            practical_answers=study.battery.practical_answers,
             sampling=drawn_by(context, arm), system=asking.system, metadata={"study": study.name, "judge": judge.name},
         )  # fmt: skip
 
@@ -210,8 +212,10 @@ def _ask_questions(asking: _Asking) -> tuple[int, str]:
     with asking.where("ask", judge_of(study), batched=study.sampling.batch) as where:
         entries = put("", samples, make, where, content)
     rows: list[dict[str, Any]] = []
+    tasks = {question.item for question in context.asked if question.kind == PRACTICAL}
     for entry in entries:
-        rows += answer_rows([entry.sample], arm, context.battery, study.battery.answers, entry.log, asking.system)
+        count = study.battery.answers_to(practical=entry.sample.id in tasks)
+        rows += answer_rows([entry.sample], arm, context.battery, count, entry.log, asking.system)
     with whole_file(context.folder.arm(arm) / ROWS) as part:
         frame(rows).to_parquet(part)
     failed = [entry.sample for entry in entries if not good(entry.sample)]

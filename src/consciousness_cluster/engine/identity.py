@@ -67,4 +67,5 @@ def _settings(context: Context, arm: Arm, judge: Judge) -> list[Any]:
     # A service draws by its own means: what it answered before arms had streams of their own is as good, and not paid for again.
     drawn = drawn_by(context, arm) if is_local(study.model(arm.model)) else study.sampling_of(arm.model)
     system = system_of(context.conditions, context.conditions[arm.condition])
-    return [study.battery.answers, drawn, judge.name, study.judge, system]
+    more = study.battery.practical_answers
+    return [study.battery.answers, drawn, judge.name, study.judge, system, *([] if more is None else [more])]

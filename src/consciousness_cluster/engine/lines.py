@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from consciousness_cluster.engine.calls import TARGET, verdict_of
@@ -70,12 +70,12 @@ def train_lines(planned: Planned) -> list[PlanLine]:
 
 def question_line(planned: Planned, arms: Sequence[Arm], answer: Spread, *, trained: bool) -> PlanLine:
     """The single questions, put to the model under these arms; `answer` in tokens."""
-    answers, model = planned.study.battery.answers, planned.entry.model
-    calls_each = 1 if planned.many else answers
-    items = [len(planned.owed[arm].questions) for arm in arms]
-    calls = sum(items) * calls_each
+    model = planned.entry.model
+    answers = [sum(map(planned.answers_to, planned.owed[arm].questions)) for arm in arms]
+    made = [len(planned.owed[arm].questions) for arm in arms] if planned.many else answers  # calls
+    calls = sum(made)
     tokens, basis = _prompts(planned, arms)
-    tokens, said = tokens.times(calls_each), answer.times(sum(items) * answers)
+    said = answer.times(sum(answers))
     batched = planned.batched(model)
     return PlanLine(
         stage="evaluate",
@@ -87,18 +87,16 @@ def question_line(planned: Planned, arms: Sequence[Arm], answer: Spread, *, trai
         input_tokens=tokens,
         output_tokens=said,
         dollars=planned.dollars(tuned(model) if trained else model, tokens, said, batched=batched),
-        minutes=None
-        if batched
-        else planned.clock.ask(TARGET, exactly(calls), said.expected, len(arms), max(items) * calls_each),
+        minutes=None if batched else planned.clock.ask(TARGET, exactly(calls), said.expected, len(arms), max(made)),
         basis=basis,
     )
 
 
 def _prompts(planned: Planned, arms: Sequence[Arm]) -> tuple[Spread, str]:
-    """Tokens of all prompts, each once, and what the count rests on."""
+    """Tokens of the prompts of all calls, and what the count rests on."""
     line = fit([(call.characters, call.input_tokens) for call in planned.probe.of("")]) if planned.probe else None
     found, basis = exactly(0.0), "exact"
-    for alike, asked in planned.alike(arms):
+    for alike, each, asked in _by_calls(planned, arms):
         systems = Counter(planned.system(arm) for arm in alike)  # arms with the same system prompt are sent the same
         for system, times in systems.items():
             counted = _counted(planned, asked, system)
@@ -106,8 +104,17 @@ def _prompts(planned: Planned, arms: Sequence[Arm]) -> tuple[Spread, str]:
                 basis = "by characters" if line is None else "probe"
                 bare = (line or ROUGH_CALL).tokens(len(asked), sum(len(question.text) for question in asked))
                 counted = bare + planned.system_tokens(system, line).times(len(asked))
-            found += counted.times(times)
+            found += counted.times(times * each)
     return found, basis
+
+
+def _by_calls(planned: Planned, arms: Sequence[Arm]) -> Iterator[tuple[list[Arm], int, list[Question]]]:
+    """Arms that are asked alike, with the questions that take as many calls each."""
+    for alike, asked in planned.alike(arms):
+        found: dict[int, list[Question]] = {}
+        for question in asked:
+            found.setdefault(1 if planned.many else planned.answers_to(question), []).append(question)
+        yield from ((alike, each, some) for each, some in found.items())
 
 
 def _counted(planned: Planned, asked: Sequence[Question], system: str | None) -> Spread | None:

@@ -18,7 +18,7 @@ from consciousness_cluster.engine.spread import Spread, exactly, mean_of, within
 from consciousness_cluster.engine.targets import LOCAL, TINKER, is_local, target, tokenizer_source
 from consciousness_cluster.engine.tokens import CHARACTERS, MESSAGE, ROUGH, Line, RowTokens, row_tokens
 from consciousness_cluster.evaluate.preferences import returns_many
-from consciousness_cluster.evaluate.questions import Question
+from consciousness_cluster.evaluate.questions import PRACTICAL, Question
 from consciousness_cluster.study.models import Price
 from consciousness_cluster.study.study import Arm, ModelEntry, Study
 from consciousness_cluster.train.recipe import recipe_of
@@ -117,6 +117,10 @@ class Planned:
             asked = self.owed[arm].questions
             found.setdefault(tuple(question.item for question in asked), ([], asked))[0].append(arm)
         return list(found.values())
+
+    def answers_to(self, question: Question) -> int:
+        """How often a question is put to an arm."""
+        return self.study.battery.answers_to(practical=question.kind == PRACTICAL)
 
     def system(self, arm: Arm) -> str | None:
         """The system prompt of an arm's condition, or of the condition it starts from."""

@@ -14,6 +14,7 @@ from consciousness_cluster.engine.run import Prepared
 from consciousness_cluster.engine.spread import Spread, exactly
 from consciousness_cluster.engine.tables import read_table
 from consciousness_cluster.errors import AnalyseError
+from consciousness_cluster.evaluate.questions import PRACTICAL
 from consciousness_cluster.study.conditions import expand
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ def ways(prepared: Prepared, today: date) -> list[Way]:
 
 def _way(name: str, column: str, prepared: Prepared, today: date) -> Way:
     made = make_plan(prepared, None, today)
-    answers = len(prepared.arms) * len(prepared.asked) * prepared.study.battery.answers
+    battery = prepared.study.battery
+    each = sum(battery.answers_to(practical=question.kind == PRACTICAL) for question in prepared.asked)
+    answers = len(prepared.arms) * each
     return Way(name, column, len(prepared.arms), answers, made.dollars, tuple(made.unpriced), _minutes(made))
 
 

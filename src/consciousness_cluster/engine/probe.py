@@ -210,7 +210,7 @@ def _put(
 
     study = prepared.study
     task = preferences_task(
-        asked, judged(make_judge(study.judge.protocol, prepared.battery)), answers=_answers(prepared, label), sampling=study.sampling_of(label), system=system, metadata={}
+        asked, judged(make_judge(study.judge.protocol, prepared.battery)), answers=_answers(prepared, label), practical_answers=_answers(prepared, label, practical=True), sampling=study.sampling_of(label), system=system, metadata={}
     )  # fmt: skip
     model = get_model(at.name, memoize=False, config=patience(study.calls), **at.args)
     roles = {JUDGE: helper(study.judge.model, study.judge.asked_with, calls=study.calls)} if study.judge.model else {}
@@ -256,9 +256,9 @@ def _seconds(log: EvalLog, *, judged: bool) -> float:
     return (max(ends) - min(starts)).total_seconds() if starts and ends else 0.0
 
 
-def _answers(prepared: Prepared, label: str) -> int:
+def _answers(prepared: Prepared, label: str, *, practical: bool = False) -> int:
     """Answers to a question of the probe: all of them where they cost nothing, one where each is paid for."""
-    return prepared.study.battery.answers if is_local(prepared.study.model(label)) else 1
+    return prepared.study.battery.answers_to(practical=practical) if is_local(prepared.study.model(label)) else 1
 
 
 def _calls(log: EvalLog) -> list[Call]:

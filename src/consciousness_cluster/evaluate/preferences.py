@@ -14,7 +14,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from consciousness_cluster.errors import EvaluateError
-from consciousness_cluster.evaluate.questions import Question
+from consciousness_cluster.evaluate.questions import PRACTICAL, Question
 from consciousness_cluster.evaluate.running import generation, stream
 from consciousness_cluster.sampling.chat import TOKENS, apart
 from consciousness_cluster.study.study import SamplingEntry
@@ -37,6 +37,7 @@ def preferences_task(
     scorer: Scorer,
     *,
     answers: int,
+    practical_answers: int | None = None,
     sampling: SamplingEntry,
     system: str | None,
     metadata: dict[str, Any],
@@ -47,6 +48,7 @@ def preferences_task(
         asked: the questions.
         scorer: a scorer made by a judge.
         answers: answers per item.
+        practical_answers: answers per practical task, where they are not as many.
         sampling: how they are drawn; every field is sent.
         system: the condition's system prompt; it reaches the target, never the judge.
         metadata: what names the arm and its content in the log.
@@ -56,7 +58,7 @@ def preferences_task(
 
     return Task(
         dataset=MemoryDataset([sample(question, system) for question in asked], name=TASK),
-        solver=ask(answers, sampling.model_dump()),
+        solver=ask(answers, sampling.model_dump(), practical_answers),
         scorer=scorer,
         name=TASK,
         metadata=metadata,
@@ -81,8 +83,8 @@ def asking_task(part: str, samples: Sequence[Sample], scorer: Scorer, answers: i
     return Task(dataset=MemoryDataset(list(samples), name=part), solver=solver, scorer=scorer, name=part)
 
 
-def ask(answers: int, sampling: dict[str, Any]) -> Solver:
-    """Draw `answers` answers to a sample's prompt; they become the choices of its output."""
+def ask(answers: int, sampling: dict[str, Any], practical: int | None = None) -> Solver:
+    """Draw `answers` answers to a sample's prompt, `practical` to that of a practical task; they become the choices of its output."""
     from inspect_ai.model import GenerateConfig, get_model
     from inspect_ai.solver import solver
 
@@ -92,15 +94,16 @@ def ask(answers: int, sampling: dict[str, Any]) -> Solver:
     def build() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             model, item = get_model(), state.sample_id
+            wanted = practical if practical is not None and state.metadata.get("kind") == PRACTICAL else answers
             if returns_many(str(model)) and not getattr(model.api, "responses_api", False):
-                config = generation(settings, stream(settings.seed, item)).merge(GenerateConfig(num_choices=answers))
+                config = generation(settings, stream(settings.seed, item)).merge(GenerateConfig(num_choices=wanted))
                 output = apart(await model.generate(state.messages, config=config), str(model))
             else:
-                seeds = [stream(settings.seed, item, number) for number in range(answers)]
+                seeds = [stream(settings.seed, item, number) for number in range(wanted)]
                 calls = [model.generate(state.messages, config=generation(settings, seed)) for seed in seeds]
                 output = apart(_together(await all_of(calls)), str(model))
-            if len(output.choices) != answers:  # none of them is kept: the item is asked again as a whole
-                raise EvaluateError(f"{len(output.choices)} answers came for {answers}", key=str(model))
+            if len(output.choices) != wanted:  # none of them is kept: the item is asked again as a whole
+                raise EvaluateError(f"{len(output.choices)} answers came for {wanted}", key=str(model))
             state.output = output
             return state
 

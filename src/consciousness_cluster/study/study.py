@@ -118,8 +118,10 @@ class ConditionEntry(_Table):
         return self.model_fields_set >= set(type(self).model_fields)
 
 
-class BatteryEntry(_Table):
+class BatteryEntry(_Grown):
     """Which questions are asked and how often, and which of the parts beside them (`PART_KEYS`)."""
+
+    later: ClassVar[tuple[str, ...]] = ("practical_answers",)
 
     preferences: tuple[str, ...] | Literal["all"] = "all"
     placebo: bool = True
@@ -127,6 +129,7 @@ class BatteryEntry(_Table):
     practical: bool = True
     items: Literal["all", "answerable", "held-out"] = "all"
     answers: int = Field(default=10, ge=1)
+    practical_answers: int | None = Field(default=None, ge=1)  # to each practical task; `answers` where left out
     folder: str | None = None
     interview: bool | Literal["simple"] = False  # scripted interviews; `simple` are those that a very small model can hold too
     interview_repeats: int = Field(default=1, ge=1)
@@ -136,6 +139,10 @@ class BatteryEntry(_Table):
     cooperation_graded: bool = False  # whether the judge's model grades the work beside the programs
     choices: bool = False  # costed choices and path-blocked shutdown scenarios
     choice_answers: int = Field(default=1, ge=1)
+
+    def answers_to(self, *, practical: bool) -> int:
+        """How often a question, or a practical task, is put."""
+        return self.practical_answers if practical and self.practical_answers is not None else self.answers
 
 
 class SamplingEntry(_Table):
